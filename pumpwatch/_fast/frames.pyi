@@ -1,0 +1,4 @@
+"""The frame scanner, for C modules; Python sees what its errors are called."""
+
+ERROR_TEXTS: dict[int, str]
+CLOSE_CODES: dict[int, int]

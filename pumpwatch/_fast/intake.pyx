@@ -1,0 +1,210 @@
+"""The scanner loop: one nogil call per received chunk, Python objects only for what is no trade."""
+from libc.stdint cimport int64_t, uint32_t
+from libc.stdlib cimport free, realloc
+from libc.string cimport memcpy, memmove
+
+from cpython.bytes cimport PyBytes_FromStringAndSize
+
+from pumpwatch._fast.frames cimport (
+    FRAME_CONTROL, FRAME_MESSAGE, FRAME_MORE, FRAME_PART, OP_BINARY, FrameStatus, assembly_free, next_frame,
+)
+from pumpwatch._fast.ilp cimport render_received
+from pumpwatch._fast.parser cimport parse_message
+from pumpwatch._fast.road cimport NEWS_JUMP, NEWS_RANGE, NEWS_RESET, REFUSED_NOT, News, lane_free
+from pumpwatch._fast.trade cimport PARSE_OTHER, PARSE_TRADES
+
+from pumpwatch._fast.frames import CLOSE_CODES, ERROR_TEXTS
+from pumpwatch.errors import ProtocolError
+
+cdef enum:
+    FOR_SESSION = -1
+    REASON_MALFORMED = 16
+    REASON_BINARY = 17
+    STATUS_NO_MEMORY = 99
+
+REASONS = {
+    1: "unknown_symbol", 2: "time", 3: "overflow", 4: "memory",
+    REASON_MALFORMED: "malformed", REASON_BINARY: "binary",
+}
+NEWS_NAMES = ("id_jump", "id_reset", "merged_range", "unaligned")
+
+
+cdef bint grow(char** data, Py_ssize_t* capacity, Py_ssize_t wanted) noexcept nogil:
+    cdef Py_ssize_t size = capacity[0] if capacity[0] else 4096
+    cdef char* grown
+    if wanted <= capacity[0]:
+        return 1
+    while size < wanted:
+        size *= 2
+    grown = <char*>realloc(data[0], size)
+    if grown == NULL:
+        return 0
+    data[0] = grown
+    capacity[0] = size
+    return 1
+
+
+cdef class Intake:
+    """Bytes of one connection in, control frames out; rows go to the feed's RowBuffer.
+
+    Not usable after ``feed`` raised: the stream has lost its frame boundaries.
+    """
+
+    def __cinit__(self, FeedRoad road):
+        self.road = road
+
+    def __dealloc__(self):
+        lane_free(&self.lane)
+        assembly_free(&self.assembly)
+        free(self.carry)
+        free(self.kept_text)
+        free(self.kept)
+        free(self.control)
+
+    def feed(self, bytes data, int64_t receive_ns) -> bytes:
+        """Take received bytes in; returns the bytes of the control frames among them.
+
+        ``receive_ns`` is our clock, ns since 1970 UTC. Raises ProtocolError (its ``close_code`` is
+        RFC 6455's) behind the last good frame.
+        """
+        cdef const char* text = data
+        cdef Py_ssize_t size = len(data), used = 0
+        cdef int status
+        if receive_ns <= 0:
+            raise ValueError(f"receive_ns {receive_ns} is no time")
+        self.bytes_received += size
+        self.lane.receive_ns = receive_ns
+        self.lane.received_bytes = render_received(self.lane.received, receive_ns)
+        self.control_size = 0
+        with nogil:
+            if self.carry_size:
+                if grow(&self.carry, &self.carry_capacity, self.carry_size + size):
+                    memcpy(self.carry + self.carry_size, text, size)
+                    self.carry_size += size
+                    status = self.scan(self.carry, self.carry_size, &used)
+                    self.carry_size -= used
+                    memmove(self.carry, self.carry + used, self.carry_size)
+                else:
+                    status = STATUS_NO_MEMORY
+            else:
+                status = self.scan(text, size, &used)
+                if used < size:
+                    if grow(&self.carry, &self.carry_capacity, size - used):
+                        memcpy(self.carry, text + used, size - used)
+                        self.carry_size = size - used
+                    else:
+                        status = STATUS_NO_MEMORY
+        if status == STATUS_NO_MEMORY:
+            raise MemoryError("no room for received bytes")
+        if status != FRAME_MORE:
+            error = ProtocolError(f"{self.road.parser.feed}: {ERROR_TEXTS[status]}")
+            error.close_code = CLOSE_CODES[status]
+            raise error
+        return PyBytes_FromStringAndSize(self.control, self.control_size)
+
+    cdef int scan(self, const char* data, Py_ssize_t size, Py_ssize_t* used) noexcept nogil:
+        cdef const char* at = data
+        cdef const char* end = data + size
+        cdef Frame frame
+        cdef FrameStatus status
+        while True:
+            status = next_frame(at, end, &self.assembly, &frame)
+            if status == FRAME_MESSAGE:
+                if not self.take_message(&frame):
+                    used[0] = at - data
+                    return STATUS_NO_MEMORY
+            elif status == FRAME_CONTROL:
+                if not grow(&self.control, &self.control_capacity, self.control_size + frame.frame_bytes):
+                    used[0] = at - data
+                    return STATUS_NO_MEMORY
+                memcpy(self.control + self.control_size, frame.frame, frame.frame_bytes)
+                self.control_size += frame.frame_bytes
+            elif status != FRAME_PART:
+                used[0] = at - data
+                return status
+            at += frame.frame_bytes
+
+    cdef bint take_message(self, Frame* frame) noexcept nogil:
+        cdef ParseStatus status
+        cdef Refusal refusal
+        cdef int64_t refused_rows = 0
+        self.messages += 1
+        self.road.counts.messages += 1
+        if frame.opcode == OP_BINARY:
+            self.road.counts.quarantined_messages += 1
+            return self.keep(frame.payload, frame.payload_bytes, 0, REASON_BINARY)
+        status = parse_message(self.road.parser.run, frame.payload, frame.payload_bytes, &self.road.batch)
+        if status == PARSE_TRADES:
+            self.trades += self.road.batch.count
+            refusal = self.road.take_batch(&self.lane, &refused_rows)
+            if refusal == REFUSED_NOT:
+                return 1
+            return self.keep(frame.payload, frame.payload_bytes, refused_rows, <int>refusal)
+        if status == PARSE_OTHER:
+            self.road.counts.other += 1
+            return self.keep(frame.payload, frame.payload_bytes, 0, FOR_SESSION)
+        self.road.counts.quarantined_messages += 1
+        return self.keep(frame.payload, frame.payload_bytes, 0, REASON_MALFORMED)
+
+    cdef bint keep(self, const char* text, Py_ssize_t size, int64_t rows, int reason) noexcept nogil:
+        cdef Py_ssize_t capacity = self.kept_capacity * sizeof(Kept)
+        cdef Kept* entry
+        if not grow(&self.kept_text, &self.kept_text_capacity, self.kept_text_size + size + 1):
+            return 0
+        if not grow(<char**>&self.kept, &capacity, (self.kept_count + 1) * sizeof(Kept)):
+            return 0
+        self.kept_capacity = capacity // sizeof(Kept)
+        memcpy(self.kept_text + self.kept_text_size, text, size)
+        entry = &self.kept[self.kept_count]
+        entry.offset = self.kept_text_size
+        entry.size = size
+        entry.rows = rows
+        entry.reason = reason
+        self.kept_text_size += size
+        self.kept_count += 1
+        return 1
+
+    @property
+    def has_news(self):
+        """True when ``take_kept`` or ``take_news`` would return something."""
+        return self.kept_count > 0 or self.lane.news_count > 0
+
+    def take_kept(self):
+        """``(messages, quarantine)`` since the last call.
+
+        Messages are for the session (bytes, no trades in them); quarantine entries are
+        ``(reason, raw message, rows refused in it)``, rows 0 where it could not be read at all.
+        """
+        cdef Py_ssize_t i
+        messages, quarantine = [], []
+        for i in range(self.kept_count):
+            raw = PyBytes_FromStringAndSize(self.kept_text + self.kept[i].offset, self.kept[i].size)
+            if self.kept[i].reason == FOR_SESSION:
+                messages.append(raw)
+            else:
+                quarantine.append((REASONS[self.kept[i].reason], raw, self.kept[i].rows))
+        self.kept_count = 0
+        self.kept_text_size = 0
+        return messages, quarantine
+
+    def take_news(self):
+        """Holes seen since the last call: ``(cause, instrument number, first id, last id, from_ns, to_ns)``.
+
+        Causes: id_jump, id_reset, merged_range, unaligned. Times are exchange time; from_ns 0 = unknown.
+        """
+        cdef Py_ssize_t i
+        cdef News* news
+        told = []
+        for i in range(self.lane.news_count):
+            news = &self.lane.news[i]
+            told.append((NEWS_NAMES[news.kind], news.instrument, news.first, news.last, news.from_ns, news.to_ns))
+        self.lane.news_count = 0
+        return told
+
+    @property
+    def instruments_met(self):
+        """How many instruments delivered a row on this connection."""
+        cdef uint32_t i, met = 0
+        for i in range(self.lane.capacity):
+            met += self.lane.met[i]
+        return met

@@ -1,0 +1,1 @@
+"""Only for other C modules: nothing here can be called from Python."""

@@ -1,0 +1,4 @@
+from pumpwatch._fast.parser import Parser
+
+SPOT: Parser
+FUTURES: Parser

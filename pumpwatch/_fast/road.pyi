@@ -1,0 +1,30 @@
+"""A feed's road: what every parsed row goes through before it is an ILP line."""
+
+from pumpwatch._fast.ilp import RowBuffer
+from pumpwatch._fast.instruments import InstrumentTable
+from pumpwatch._fast.parser import Parser
+
+class VenueClock:
+    def says_ours_is_slow(self, receive_ns: int) -> bool: ...
+
+class FeedRoad:
+    def __init__(
+        self,
+        parser: Parser,
+        instruments: InstrumentTable,
+        rows: RowBuffer,
+        clock: VenueClock,
+        feed: int,
+        history_ns: int,
+    ) -> None: ...
+    @property
+    def instruments(self) -> InstrumentTable: ...
+    @property
+    def rows(self) -> RowBuffer: ...
+    @property
+    def feed(self) -> int: ...
+    @property
+    def last_exchange_ns(self) -> int: ...
+    @property
+    def last_receive_ns(self) -> int: ...
+    def counts_now(self) -> dict[str, int]: ...

@@ -1,0 +1,207 @@
+"""One connection from dialling to its end: socket + tap + session."""
+
+from __future__ import annotations
+
+import random
+import ssl
+from urllib.parse import urlsplit
+
+import structlog
+import trio
+from trio_websocket import (
+    ConnectionClosed,
+    HandshakeError,
+    WebSocketConnection,
+    wrap_client_stream,
+)
+
+from pumpwatch._fast.intake import Intake
+from pumpwatch.capture.feed_state import FLUSH_BYTES, ConnectionState, FeedState
+from pumpwatch.capture.session import (
+    Fault,
+    Notice,
+    PlannedEnd,
+    Session,
+    Subscribed,
+    SymbolRefused,
+)
+from pumpwatch.capture.tap import Tap
+from pumpwatch.errors import FeedSilentError, VenueError
+from pumpwatch.model import Instrument
+from pumpwatch.venues.spec import Target
+
+log = structlog.get_logger()
+
+CONNECT_TIMEOUT_S = 15.0
+CLOSE_TIMEOUT_S = 5.0  # for the venue's answer to our close: what it sent before is still read
+SEND_TIMEOUT_S = 10.0  # a request that the venue's window does not take: the connection is dead
+
+
+async def open_stream(url: str) -> tuple[trio.abc.Stream, str, str]:
+    """Connect to ws:// or wss://; returns the stream, the Host header and the resource."""
+    parts = urlsplit(url)
+    is_tls = parts.scheme == "wss"
+    port = parts.port or (443 if is_tls else 80)
+    assert parts.hostname is not None
+    host = parts.hostname if parts.port is None else f"{parts.hostname}:{port}"
+    resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    if not is_tls:
+        return await trio.open_tcp_stream(parts.hostname, port), host, resource
+    stream = await trio.open_ssl_over_tcp_stream(
+        parts.hostname, port, ssl_context=ssl.create_default_context(), https_compatible=True
+    )
+    await stream.do_handshake()
+    return stream, host, resource
+
+
+class Connection:
+    """A life of one connection; a new object is made for the next one."""
+
+    def __init__(
+        self,
+        feed: FeedState,
+        instruments: tuple[Instrument, ...],
+        shown: ConnectionState,
+        rng: random.Random,
+        stop: trio.Event,
+    ) -> None:
+        self._feed = feed
+        self._instruments = instruments
+        self._shown = shown
+        self._stop = stop
+        self._intake = Intake(feed.road)
+        self._session = Session(feed.spec, instruments, rng=rng, clock=feed.clock)
+        self._wake = trio.Event()
+        self._error: VenueError | None = None
+        self._tap: Tap | None = None
+
+    async def run(self, target: Target) -> None:
+        """Dial, subscribe, read until the stop or a planned end. Raises VenueError for the rest."""
+        shown = self._shown
+        shown.state = "connecting"
+        try:
+            with trio.fail_after(CONNECT_TIMEOUT_S):
+                stream, host, resource = await open_stream(target.url)
+        except (OSError, ssl.SSLError, trio.BrokenResourceError, trio.TooSlowError) as error:
+            raise VenueError(f"{self._feed.spec.name}: cannot connect: {error!r}") from error
+        self._tap = Tap(stream, self._intake, self._feed.sink, self._feed.clock, self._on_chunk)
+        try:
+            async with trio.open_nursery() as nursery:
+                try:
+                    with trio.fail_after(CONNECT_TIMEOUT_S):
+                        socket = await wrap_client_stream(
+                            nursery, self._tap, host, resource,
+                            extra_headers=[(k.encode(), v.encode()) for k, v in target.headers],
+                        )  # fmt: skip
+                except (HandshakeError, ConnectionClosed, trio.TooSlowError) as error:
+                    raise VenueError(f"{self._feed.spec.name}: no handshake: {error!r}") from error
+                shown.state = "open"
+                shown.opened_ns = self._feed.clock.wall_ns()
+                nursery.start_soon(self._send_due, socket)
+                nursery.start_soon(self._close_on_stop, socket)
+                await self._read_to_end(socket)
+                nursery.cancel_scope.cancel()
+        except* VenueError as group:
+            raise self._first_error(group) from None
+        finally:
+            self._on_chunk(trio.current_time())
+            shown.subscribed = 0
+            shown.state = "closed"
+            with trio.move_on_after(1.0, shield=True):
+                await trio.aclose_forcefully(stream)
+        if self._error is not None:
+            raise self._error
+
+    def _first_error(self, group: BaseExceptionGroup) -> VenueError:  # type: ignore[type-arg]
+        found: BaseException = group
+        while isinstance(found, BaseExceptionGroup):
+            found = found.exceptions[0]
+        assert isinstance(found, VenueError)
+        return found
+
+    async def _read_to_end(self, socket: WebSocketConnection) -> None:
+        """The reader task of trio-websocket does the reading; data frames never come up here."""
+        try:
+            while True:
+                await socket.get_message()
+        except ConnectionClosed as closed:
+            assert self._tap is not None
+            if self._tap.error is not None:
+                self._error = self._tap.error
+            elif self._error is None and not self._stop.is_set():
+                reason = closed.reason
+                told = "without a close frame" if reason is None else f"{reason.code} {reason.name}"
+                self._error = VenueError(f"{self._feed.spec.name}: closed by the venue: {told}")
+
+    async def _send_due(self, socket: WebSocketConnection) -> None:
+        """Requests and pings when they are due; the verdict that the connection is dead."""
+        while True:
+            self._wake = trio.Event()
+            assert self._tap is not None
+            self._session.suspend_verdict(self._tap.is_paused)
+            try:
+                texts = self._session.due(trio.current_time())
+            except FeedSilentError as error:
+                self._error = error
+                await self._close(socket)
+                return
+            for text in texts:
+                try:
+                    with trio.fail_after(SEND_TIMEOUT_S):
+                        await socket.send_message(text)
+                except trio.TooSlowError as error:
+                    raise VenueError(f"{self._feed.spec.name}: sending takes too long") from error
+                except ConnectionClosed:
+                    return
+            with trio.move_on_at(self._session.next_deadline_s()):
+                await self._wake.wait()
+
+    async def _close_on_stop(self, socket: WebSocketConnection) -> None:
+        await self._stop.wait()
+        self._shown.state = "closing"
+        await self._close(socket)
+
+    async def _close(self, socket: WebSocketConnection) -> None:
+        """Close by handshake: what the venue sent before its answer is read and kept."""
+        with trio.move_on_after(CLOSE_TIMEOUT_S):
+            await socket.aclose(1000)
+
+    def _on_chunk(self, now_s: float) -> None:
+        """After each read: flush a large buffer, and see to what is no trade."""
+        intake, feed, shown = self._intake, self._feed, self._shown
+        shown.messages = intake.messages
+        shown.trades = intake.trades
+        shown.last_received_ns = feed.road.last_receive_ns
+        self._session.heard(now_s)
+        if intake.has_news:
+            messages, quarantine = intake.take_kept()
+            feed.take_quarantine(quarantine)
+            feed.take_news(intake.take_news())
+            for message in messages:
+                for event in self._session.receive(message, now_s):
+                    self._act_on(event)
+            self._wake.set()
+        if feed.rows.size_bytes >= FLUSH_BYTES:
+            feed.flush()
+
+    def _act_on(self, event: object) -> None:
+        name = self._feed.spec.name
+        match event:
+            case Subscribed():
+                self._shown.subscribed = len(self._session.subscribed)
+            case SymbolRefused(symbol=symbol, reason=reason):
+                self._feed.refused[symbol] = reason
+                log.warning("symbol_refused", feed=name, symbol=symbol, reason=reason)
+            case PlannedEnd(reason=reason):
+                log.info("planned_end", feed=name, reason=reason)
+                self._error = VenueError(f"{name}: the venue announced the end: {reason}")
+                self._stop_soon()
+            case Fault(text=text):
+                self._error = VenueError(f"{name}: {text}")
+                self._stop_soon()
+            case Notice(text=text):
+                log.info("venue_notice", feed=name, text=text[:300])
+
+    def _stop_soon(self) -> None:
+        self._session.end()
+        self._wake.set()

@@ -1,0 +1,248 @@
+"""The composition root: builds the parts, owns the nursery tree and the order of shutdown.
+
+server          dies last: QuestDB, or a connection to one
+  store         spool, writers, applied watch
+    capture     feeds; ends first, by closing each socket with a handshake
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import structlog
+import trio
+
+from pumpwatch._fast.road import VenueClock
+from pumpwatch.budget import host_memory_mib, plan_memory
+from pumpwatch.capture.feed import ConnectPacer, run_feed
+from pumpwatch.capture.feed_state import FeedState
+from pumpwatch.clock import Clock, SystemClock
+from pumpwatch.config import Config, RunOptions
+from pumpwatch.errors import EXIT_GOOD, PumpWatchError, SchemaError
+from pumpwatch.model import Instrument
+from pumpwatch.monitor import Monitor
+from pumpwatch.rest import RestClient
+from pumpwatch.store.applied import AppliedWatch
+from pumpwatch.store.embedded import hold_data_dir, run_server
+from pumpwatch.store.ilp_client import IlpClient
+from pumpwatch.store.progress import TableProgress
+from pumpwatch.store.schema import SCHEMA_VERSION, TABLES, apply_schema, check_schema
+from pumpwatch.store.segment import MIB
+from pumpwatch.store.side_tables import SideTables
+from pumpwatch.store.spool import Spool, run_spool
+from pumpwatch.store.sql import Sql
+from pumpwatch.store.writer import TableWriter
+from pumpwatch.venues import FEEDS
+
+log = structlog.get_logger()
+
+FLUSH_S = 0.01  # rows wait at most this long for their record (promise 1)
+DRAIN_POLL_S = 0.05
+CAPTURE_END_S = 10.0  # for closing handshakes; then the sockets are dropped
+
+
+class Daemon:
+    """The parts of one run, for those who show them; ``run`` gives them life."""
+
+    def __init__(self, config: Config, clock: Clock, rng: random.Random) -> None:
+        self.config = config
+        self.clock = clock
+        self.rng = rng
+        self.memory = plan_memory(config, host_memory_mib())
+        self.state = "starting"
+        self.stop = trio.Event()
+        self.capturing = trio.Event()
+        self.server: Any = None
+        self.spool = Spool(
+            config.data_dir / "spool",
+            clock,
+            self._child_rng(),
+            schema_version=SCHEMA_VERSION,
+            disk_bytes_max=config.spool.disk_max_mib * MIB,
+            fsync_s=config.spool.fsync_ms / 1000,
+            buffer_bytes_max=config.spool.buffer_max_mib * MIB,
+        )
+        self.tables = {name: TableProgress(number, name) for name, number in TABLES.items()}
+        self.writers: list[TableWriter] = []
+        self.watch: AppliedWatch | None = None
+        self.side = SideTables(self.spool, clock)
+        venue_clock = VenueClock()
+        self.feeds = [
+            FeedState(
+                spec, number, self.spool, self.side, clock, venue_clock,
+                history_ns=config.feeds[spec.name].history_s * 1_000_000_000,
+            )
+            for number, spec in enumerate(FEEDS, start=1)
+            if config.feeds[spec.name].enabled
+        ]  # fmt: skip
+        self.monitor = Monitor(self)
+        # Called once when all is drained and the database still answers.
+        self.at_end: Callable[[], Awaitable[None]] | None = None
+
+    def _child_rng(self) -> random.Random:
+        return random.Random(self.rng.getrandbits(64))
+
+    async def run(self, *, task_status: trio.TaskStatus[Daemon] = trio.TASK_STATUS_IGNORED) -> None:
+        """Start everything, record until ``stop``, end in order."""
+        async with trio.open_nursery() as server_nursery:
+            self.server = await server_nursery.start(
+                lambda task_status: run_server(
+                    self.config, self.clock,
+                    heap_mib=self.memory.heap_mib, task_status=task_status,
+                )
+            )  # fmt: skip
+            await self._with_store(task_status)
+            server_nursery.cancel_scope.cancel()
+
+    async def _with_store(self, task_status: trio.TaskStatus[Daemon]) -> None:
+        sql = Sql(self.server.address)
+        sender = IlpClient(self.server.address)
+        try:
+            await self._prepare_schema(sql)
+            self.watch = AppliedWatch(
+                self.spool, list(self.tables.values()), sql, self.clock,
+                on_lag=self.monitor.note_lag,
+            )  # fmt: skip
+            async with trio.open_nursery() as store:
+                await store.start(run_spool, self.spool, self.watch.applied)
+                self._start_writers(store, sender)
+                store.start_soon(self.watch.run)
+                store.start_soon(self.monitor.run)
+                await self._with_capture(task_status)
+                self.state = "draining"
+                await self._drain()
+                if self.at_end is not None:
+                    await self.at_end()
+                store.cancel_scope.cancel()
+        finally:
+            with trio.move_on_after(2, shield=True):
+                await sender.aclose()
+                await sql.aclose()
+            self.state = "stopped"
+            self.monitor.write()
+
+    async def _prepare_schema(self, sql: Sql) -> None:
+        spool_folder = self.config.data_dir / "spool"
+        await apply_schema(sql, spool_is_empty=lambda: not any(spool_folder.glob("*.seg")))
+        drift = await check_schema(sql)
+        if drift:
+            raise SchemaError(
+                f"the tables differ from schema version {SCHEMA_VERSION}: {'; '.join(drift)}"
+                " (`pumpwatch schema check` lists them)"
+            )
+
+    def _start_writers(self, nursery: trio.Nursery, sender: IlpClient) -> None:
+        for progress in self.tables.values():
+            writer = TableWriter(
+                progress, self.spool, sender, self.side.refused_line, self._child_rng(),
+                rows_max=self.config.writer.rows_max,
+                interval_s=self.config.writer.interval_ms / 1000,
+            )  # fmt: skip
+            self.writers.append(writer)
+            nursery.start_soon(writer.run)
+
+    async def _with_capture(self, task_status: trio.TaskStatus[Daemon]) -> None:
+        async with RestClient(self.config, self._child_rng()) as rest:
+            pacers = {spec.exchange: ConnectPacer(spec.connect_interval_s) for spec in FEEDS}
+            async with trio.open_nursery() as flusher:
+                flusher.start_soon(self._flush_loop)
+                with trio.CancelScope() as hard_end:
+                    async with trio.open_nursery() as capture:
+                        for feed in self.feeds:
+                            capture.start_soon(
+                                run_feed, feed, self.config.feeds[feed.spec.name], rest,
+                                pacers[feed.spec.exchange], self._child_rng(), self.stop,
+                                self.side.krw_coins, self._on_instruments,
+                            )  # fmt: skip
+                        capture.start_soon(self._end_capture, hard_end)
+                        self.state = "running"
+                        self.capturing.set()
+                        task_status.started(self)
+                if hard_end.cancelled_caught:
+                    log.warning("capture_cut", reason="a venue did not answer the close in time")
+                flusher.cancel_scope.cancel()
+            self._flush()
+
+    async def _end_capture(self, hard_end: trio.CancelScope) -> None:
+        await self.stop.wait()
+        self.state = "closing"
+        hard_end.deadline = trio.current_time() + CAPTURE_END_S
+
+    def _on_instruments(self, feed: FeedState, instruments: list[Instrument]) -> None:
+        self.side.instruments(feed.spec, instruments)
+
+    async def _flush_loop(self) -> None:
+        while True:
+            await trio.sleep(FLUSH_S)
+            self._flush()
+
+    def _flush(self) -> None:
+        for feed in self.feeds:
+            feed.flush()
+
+    async def _drain(self) -> None:
+        """Wait until all is applied, at most ``shutdown_s``; what is left stays in the spool."""
+        assert self.watch is not None
+        with trio.move_on_after(self.config.system.shutdown_s):
+            while not self.spool.is_drained(self.watch.applied):
+                await trio.sleep(DRAIN_POLL_S)
+            log.info("drained")
+            return
+        log.warning("undrained", rows=self.monitor.pending_rows(),
+                    message="they stay in the spool and are sent at the next start")  # fmt: skip
+
+
+async def watch_signals(
+    daemon: Daemon,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """First SIGTERM or SIGINT: end in order. The second: exit at once, the spool sound."""
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        task_status.started()
+        async for number in signals:
+            if daemon.stop.is_set():
+                log.error("second_signal", signal=number, message="exit at once")
+                for feed in daemon.feeds:
+                    feed.flush()
+                daemon.spool.write_now()
+                os._exit(128 + number)
+            log.info("stopping", signal=number)
+            daemon.stop.set()
+
+
+def run(config: Config, options: RunOptions) -> int:
+    """The ``run`` verb: record until a signal (or for a while); returns the exit code."""
+    seed = random.SystemRandom().getrandbits(64)
+    return trio.run(_main, config, options, SystemClock(), random.Random(seed))
+
+
+async def _main(config: Config, options: RunOptions, clock: Clock, rng: random.Random) -> int:
+    with hold_data_dir(config.data_dir):
+        daemon = Daemon(config, clock, rng)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(watch_signals, daemon)
+            if options.duration_s is not None:
+                nursery.start_soon(_stop_after, daemon, options.duration_s)
+            await daemon.run()
+            nursery.cancel_scope.cancel()
+        if options.duration_s is not None:
+            print_summary(daemon)
+    return EXIT_GOOD
+
+
+async def _stop_after(daemon: Daemon, duration_s: float) -> None:
+    await daemon.capturing.wait()
+    await trio.sleep(duration_s)
+    daemon.stop.set()
+
+
+def print_summary(daemon: Daemon) -> None:
+    """The table that a taste ends in."""
+    from pumpwatch.demo import print_taste
+
+    print_taste(daemon)

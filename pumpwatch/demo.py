@@ -1,0 +1,255 @@
+"""Simulator, daemon and database in one command, ending in a table of sent against stored."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import polars as pl
+import trio
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from pumpwatch import log
+from pumpwatch.clock import SystemClock
+from pumpwatch.config import Config, FeedConfig, in_folder, load_config
+from pumpwatch.daemon import Daemon, watch_signals
+from pumpwatch.errors import EXIT_GOOD, EXIT_NO, PumpWatchError
+from pumpwatch.sim.truth import load_truth
+from pumpwatch.store.embedded import hold_data_dir
+from pumpwatch.tally import FeedTally, compare, fetch_stored
+
+SIM_START_S = 30.0
+SIM_END_S = 30.0
+SETTLE_S = 120.0  # for the last rows to be applied after the simulator stopped
+SHOW_S = 0.5
+
+
+class Simulator:
+    """The simulator's process, from outside."""
+
+    def __init__(self, process: trio.Process, ready: dict[str, Any], truth_dir: Path) -> None:
+        self.process = process
+        self.feeds: dict[str, dict[str, str]] = ready["feeds"]
+        self.truth_dir = truth_dir
+        self._url = f"http://127.0.0.1:{ready['port']}"
+
+    def configure(self, config: Config) -> Config:
+        """The settings with every feed (and notice board) pointing at the simulator."""
+        feeds: dict[str, FeedConfig] = {
+            name: msgspec.structs.replace(
+                feed,
+                websocket_url=self.feeds[name]["websocket_url"],
+                rest_url=self.feeds[name]["rest_url"],
+            )
+            for name, feed in config.feeds.items()
+        }
+        listing = msgspec.structs.replace(
+            config.listing,
+            upbit=msgspec.structs.replace(config.listing.upbit, markets_url=f"{self._url}/upbit"),
+            bithumb=msgspec.structs.replace(config.listing.bithumb, api_url=f"{self._url}/bithumb"),
+        )
+        return msgspec.structs.replace(config, feeds=feeds, listing=listing)
+
+    async def stats(self) -> dict[str, Any]:
+        """What it sent so far: ``{"feeds": {name: {"delivered": rows, …}}, …}``."""
+        async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+            answer: dict[str, Any] = (await client.get(f"{self._url}/control/stats")).json()
+            return answer
+
+    async def stop_generating(self) -> None:
+        """No new trades from now on; the sockets stay open."""
+        async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+            await client.post(f"{self._url}/control/stop")
+
+    async def end(self) -> pl.DataFrame:
+        """End the process; returns the truth: what it delivered, without old history."""
+        self.process.terminate()
+        with trio.move_on_after(SIM_END_S):
+            await self.process.wait()
+        truth = await trio.to_thread.run_sync(load_truth, self.truth_dir)
+        return truth.filter(~pl.col("history"))
+
+
+@asynccontextmanager
+async def run_simulator(truth_dir: Path, arguments: list[str]) -> AsyncIterator[Simulator]:
+    """Start ``python -m pumpwatch.sim`` on a free port; it is gone when the block ends."""
+    command = [sys.executable, "-m", "pumpwatch.sim", "--port", "0", "--truth", str(truth_dir)]
+    process = await trio.lowlevel.open_process(command + arguments, stdout=subprocess.PIPE)
+    try:
+        with trio.move_on_after(SIM_START_S):
+            line = await _first_line(process)
+        if process.returncode is not None or not line:
+            raise PumpWatchError("the simulator did not start: see the lines above")
+        yield Simulator(process, json.loads(line), truth_dir)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        with trio.move_on_after(5, shield=True):
+            await process.wait()
+
+
+async def _first_line(process: trio.Process) -> bytes:
+    assert process.stdout is not None
+    line = b""
+    while not line.endswith(b"\n"):
+        data = await process.stdout.receive_some(65536)
+        if not data:
+            return b""
+        line += data
+    return line
+
+
+def run_demo(*, seconds: int, rate_per_s: int, data_dir: Path | None, seed: int = 1) -> int:
+    """The ``demo`` verb; returns the exit code: 1 if a row is missing, doubled or wrong."""
+    folder = data_dir or Path(tempfile.mkdtemp(prefix="pumpwatch-demo-"))
+    log.configure(level=30)  # warnings: the screen is the display's
+    try:
+        return trio.run(_demo, seconds, rate_per_s, folder, seed)
+    except* PumpWatchError as group:
+        first: BaseException = group
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        raise first from None
+
+
+async def _demo(seconds: int, rate_per_s: int, folder: Path, seed: int) -> int:
+    console = Console()
+    arguments = ["--rate", str(rate_per_s), "--seed", str(seed)]
+    console.print(f"12 simulated venues -> pumpwatch -> QuestDB, {rate_per_s:,} trades/s for"
+                  f" {seconds} s; data in {folder}")  # fmt: skip
+    with hold_data_dir(folder):
+        async with run_simulator(folder / "truth", arguments) as simulator:
+            config = simulator.configure(in_folder(load_config(None, {}), folder))
+            daemon = Daemon(config, SystemClock(), random.Random(seed))
+            tallies = await run_and_tally(daemon, simulator, seconds, console)
+    console.print(tally_table(tallies, daemon, seconds))
+    is_exact = all(tally.is_exact for tally in tallies) and any(tally.sent for tally in tallies)
+    if not is_exact:
+        console.print("[red]rows are missing, doubled or wrong[/red]")
+    console.print(f"the data is in {folder}")
+    return EXIT_GOOD if is_exact else EXIT_NO
+
+
+async def run_and_tally(
+    daemon: Daemon, simulator: Simulator, seconds: float, console: Console | None
+) -> list[FeedTally]:
+    """Record for a while, let the simulator end, and hold the table against the truth."""
+    tallies: list[FeedTally] = []
+
+    async def at_end() -> None:
+        truth = await simulator.end()
+        stored = await fetch_stored(daemon.server.address)
+        feeds = [feed.spec.name for feed in daemon.feeds]
+        tallies.extend(await trio.to_thread.run_sync(compare, truth, stored, feeds))
+
+    daemon.at_end = at_end
+    async with trio.open_nursery() as nursery:
+        await nursery.start(watch_signals, daemon)
+        nursery.start_soon(_steer, daemon, simulator, seconds)
+        if console is not None and console.is_terminal:
+            nursery.start_soon(_show, daemon, console)
+        await daemon.run()
+        nursery.cancel_scope.cancel()
+    return tallies
+
+
+async def _steer(daemon: Daemon, simulator: Simulator, seconds: float) -> None:
+    await daemon.capturing.wait()
+    with trio.move_on_after(seconds):
+        await daemon.stop.wait()
+    await simulator.stop_generating()
+    with trio.move_on_after(SETTLE_S):
+        while True:
+            stats = await simulator.stats()
+            sent = sum(feed["delivered"] for feed in stats["feeds"].values())
+            parsed = sum(feed.road.counts_now()["parsed"] for feed in daemon.feeds)
+            if parsed >= sent and not daemon.monitor.pending_rows():
+                break
+            await trio.sleep(0.1)
+    daemon.stop.set()
+
+
+async def _show(daemon: Daemon, console: Console) -> None:
+    with Live(console=console, refresh_per_second=4, transient=True) as live:
+        while True:
+            live.update(progress_table(daemon))
+            await trio.sleep(SHOW_S)
+
+
+def progress_table(daemon: Daemon) -> Table:
+    """What happens right now."""
+    document = daemon.monitor.document()
+    store = document["store"]
+    table = Table(
+        title=f"{document['state']}: {store['applied_rows']:,} rows applied,"
+        f" {store['pending_rows']:,} pending"
+    )
+    for heading in ("feed", "connections", "subscribed", "rows", "rows/s"):
+        table.add_column(heading, justify="left" if heading == "feed" else "right")
+    for feed in document["feeds"]:
+        table.add_row(
+            feed["feed"], str(feed["connections"]), f"{feed['subscribed']}/{feed['wanted']}",
+            f"{feed['passed']:,}", f"{feed['rows_per_s']:,.0f}",
+        )  # fmt: skip
+    return table
+
+
+def tally_table(tallies: list[FeedTally], daemon: Daemon, seconds: float) -> Table:
+    """The end: per feed what was sent, what is stored, and the difference."""
+    lags = daemon.monitor.lags
+    p50, p99 = lags.quantile(0.5), lags.quantile(0.99)
+    table = Table(
+        title="sent by the simulator, stored in QuestDB",
+        caption=f"received -> visible in SQL: p50 {_seconds(p50)}, p99 {_seconds(p99)}",
+    )
+    headings = ("feed", "generated", "stored", "missing", "duplicate", "wrong", "rows/s")
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading == "feed" else "right")
+    rows = [
+        (t.feed, t.sent, t.stored, t.missing, t.duplicate, t.different + t.unknown)
+        for t in tallies
+    ]
+    sums = ("all", *(sum(column) for column in list(zip(*rows, strict=True))[1:])) if rows else ()
+    for row in [*rows, *([sums] if sums else [])]:
+        if row is sums:
+            table.add_section()
+        name, *numbers = row
+        table.add_row(str(name), *(f"{n:,}" for n in numbers), f"{int(numbers[1]) / seconds:,.0f}")
+    return table
+
+
+def print_taste(daemon: Daemon) -> None:
+    """What a taste of the live thing recorded: there is no truth to hold it against."""
+    document = daemon.monitor.document()
+    lags = daemon.monitor.lags
+    table = Table(
+        title=f"recorded in {document['uptime_s']:.0f} s",
+        caption=f"received -> visible in SQL: p50 {_seconds(lags.quantile(0.5))},"
+        f" p99 {_seconds(lags.quantile(0.99))}",
+    )
+    for heading in ("feed", "received", "stored", "repeated", "quarantined", "refused symbols"):
+        table.add_column(heading, justify="left" if heading == "feed" else "right")
+    for feed in daemon.feeds:
+        balance = daemon.monitor.balance(feed)
+        table.add_row(
+            balance.feed, f"{balance.parsed:,}", f"{balance.applied:,}", f"{balance.repeated:,}",
+            f"{balance.quarantined:,}", str(len(feed.refused)),
+        )  # fmt: skip
+    console = Console()
+    console.print(table)
+    console.print(f"the data is in {daemon.config.data_dir}")
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f} s"

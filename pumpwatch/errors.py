@@ -1,0 +1,70 @@
+"""Every deliberate exception: what went wrong, where, what to do, and whether a retry helps."""
+
+from __future__ import annotations
+
+EXIT_GOOD = 0
+EXIT_NO = 1  # the answer is "no": differences, incomplete
+EXIT_USAGE = 64
+EXIT_UNAVAILABLE = 69
+EXIT_CONFIG = 78
+
+
+class PumpWatchError(Exception):
+    """Base of all errors that PumpWatch raises on purpose; ``str()`` is one line for a person."""
+
+    exit_code = EXIT_UNAVAILABLE
+    retry = False
+
+
+class ConfigError(PumpWatchError):
+    """A setting is unknown, impossible, or does not fit this machine."""
+
+    exit_code = EXIT_CONFIG
+
+
+class UsageError(PumpWatchError):
+    """A verb was called with arguments that cannot be meant."""
+
+    exit_code = EXIT_USAGE
+
+
+class ServerError(PumpWatchError):
+    """The QuestDB server cannot be had: no Java, a bad jar, a port in use, no answer."""
+
+    retry = True
+
+
+class SchemaError(PumpWatchError):
+    """The tables are not what this version of PumpWatch writes."""
+
+    exit_code = EXIT_CONFIG
+
+
+class SpoolError(PumpWatchError):
+    """The spool cannot be used: damage, another process, no room, an unknown format."""
+
+
+class VenueError(PumpWatchError):
+    """A venue refused, said nonsense, or fell silent; the connection is made again."""
+
+    retry = True
+
+
+class FeedSilentError(VenueError):
+    """Nothing came for longer than the venue's keepalive allows: the connection is dead."""
+
+
+class ProtocolError(VenueError):
+    """Bytes that are no WebSocket (RFC 6455); ``close_code`` is what section 7.4.1 answers."""
+
+    close_code = 1002
+
+
+class StatementError(ServerError):
+    """The server answers, and refuses the statement: saying it again does not help."""
+
+    retry = False
+
+
+class DataDirError(PumpWatchError):
+    """Another PumpWatch works in this data_dir."""

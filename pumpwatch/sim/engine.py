@@ -1,0 +1,140 @@
+"""The clock of all markets: so many trades in every tick, spread over feeds and symbols."""
+
+from __future__ import annotations
+
+import numpy as np
+import trio
+
+from pumpwatch.clock import Clock
+from pumpwatch.sim.digits import Ints
+from pumpwatch.sim.market import Market
+from pumpwatch.sim.settings import SimSettings
+
+CATCH_UP_S = 0.5  # a late tick makes good that much, no more
+REFRESH_S = 30.0  # each symbol's prices move that often
+PUMP_REFRESH_S = 0.5
+WHOLE_EVERY_S = 10.0  # where messages may hold 1,000 trades, one does that often
+WHOLE_RATE_MIN = 200.0  # trades a second of a feed; below, such a message would silence it for long
+FADE = 0.7  # the n-th symbol trades n**-FADE times as often as the first
+
+
+class Engine:
+    """Paces the markets until it is stopped."""
+
+    def __init__(self, markets: list[Market], settings: SimSettings, clock: Clock) -> None:
+        self.markets = markets
+        self.is_stopped = False
+        self.wake = trio.Event()  # somebody subscribed
+        self.started_s: float | None = None
+        self.throttled_s = 0.0  # time in which a market had only readers that were far behind
+        self._settings = settings
+        self._clock = clock
+        self._rng = np.random.default_rng((settings.seed, 99))
+        self._credit = dict.fromkeys((market.name for market in markets), 0.0)
+        self._weights = {market.name: self._weights_of(market) for market in markets}
+        self._turn = 0.0
+        self._next_whole_s = WHOLE_EVERY_S
+        self._next_burst_s = settings.burst_every_s
+        self._next_pump_s = 0.0
+
+    def _weights_of(self, market: Market) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        weights: np.ndarray[tuple[int], np.dtype[np.float64]] = (
+            np.arange(1, len(market.instruments) + 1) ** -FADE
+        )
+        return weights
+
+    async def run(self, seconds: float | None = None) -> None:
+        """Trade until ``stop`` (or so many seconds after the first subscription)."""
+        while not self.is_stopped and not any(market.dialects for market in self.markets):
+            await self.wake.wait()
+            self.wake = trio.Event()
+        started_s = self.started_s = trio.current_time()
+        last_s, last_ns = started_s, self._clock.wall_ns()
+        next_s = started_s
+        while not self.is_stopped:
+            next_s = max(next_s + self._settings.tick_s, trio.current_time())
+            await trio.sleep_until(next_s)
+            now_s, now_ns = trio.current_time(), self._clock.wall_ns()
+            if seconds is not None and now_s - started_s >= seconds:
+                break
+            if self.is_stopped:  # type: ignore[redundant-expr]  # changed while asleep
+                break
+            self.tick(now_s - started_s, min(now_s - last_s, CATCH_UP_S), last_ns, now_ns)
+            last_s, last_ns = now_s, now_ns
+        self.is_stopped = True
+
+    def stop(self) -> None:
+        """No more trades."""
+        self.is_stopped = True
+        self.wake.set()
+
+    def tick(self, now_s: float, elapsed_s: float, start_ns: int, end_ns: int) -> None:
+        """One tick of all markets."""
+        share = self._settings.rate_per_s * elapsed_s / len(self.markets)
+        end_ns = max(end_ns, start_ns + 1)
+        wants_whole = now_s >= self._next_whole_s
+        wants_burst = bool(self._settings.burst_rows) and now_s >= self._next_burst_s
+        for market in self.markets:
+            symbols = market.active()
+            if not len(symbols):
+                self._credit[market.name] = 0.0
+                if market.subscriptions():
+                    self.throttled_s += elapsed_s
+                continue
+            credit = self._credit[market.name] + share
+            whole = -1
+            counts = self._counts(market, symbols, int(max(credit, 0)))
+            if wants_whole and self._takes_whole(market):
+                whole = self._add_to_one(symbols, counts, market.venue.flow.rows_max, replace=True)
+            elif wants_burst:
+                whole = self._add_to_one(symbols, counts, self._settings.burst_rows)
+            made = market.advance(symbols, counts, start_ns, end_ns, whole)
+            self._credit[market.name] = credit - (int(max(credit, 0)) if wants_burst else made)
+        if wants_whole:
+            self._next_whole_s = now_s + WHOLE_EVERY_S
+        if wants_burst:
+            self._next_burst_s = now_s + self._settings.burst_every_s
+        self._refresh(now_s, elapsed_s)
+
+    def _counts(self, market: Market, symbols: Ints, total: int) -> Ints:
+        if not total:
+            return np.zeros(len(symbols), dtype=np.int64)
+        weights = self._weights[market.name][symbols]
+        weights = weights / weights.sum()
+        if self._settings.pump:
+            pumped = np.array(
+                [market.instruments[at].coin == self._settings.pump for at in symbols.tolist()]
+            )
+            if pumped.any() and not pumped.all():
+                share = self._settings.pump_share
+                weights = np.where(pumped, share / pumped.sum(), weights)
+                weights[~pumped] *= (1 - share) / weights[~pumped].sum()
+        counts: Ints = self._rng.multinomial(total, weights / weights.sum())
+        return counts
+
+    def _takes_whole(self, market: Market) -> bool:
+        rate = self._settings.rate_per_s / len(self.markets)
+        return market.venue.flow.rows_max >= 1000 and rate >= WHOLE_RATE_MIN
+
+    def _add_to_one(
+        self, symbols: Ints, counts: Ints, rows: int, *, replace: bool = False
+    ) -> int:
+        at = int(self._rng.integers(0, len(symbols)))
+        counts[at] = rows if replace else counts[at] + rows
+        return int(symbols[at])
+
+    def _refresh(self, now_s: float, elapsed_s: float) -> None:
+        """Let some symbols' prices move, each in its turn."""
+        most = max(len(market.instruments) for market in self.markets)
+        before = int(self._turn)
+        self._turn += most * elapsed_s / REFRESH_S
+        for turn in range(before, int(self._turn)):
+            for number, market in enumerate(self.markets):
+                # Feeds take different turns: not all in one tick.
+                market.refresh((turn + number * most // len(self.markets)) % most)
+        if self._settings.pump and now_s >= self._next_pump_s:
+            self._next_pump_s = now_s + PUMP_REFRESH_S
+            for market in self.markets:
+                for instrument in market.instruments:
+                    if instrument.coin == self._settings.pump:
+                        market.refresh(instrument.index)

@@ -1,0 +1,195 @@
+"""All simulated feeds together, and what a request for one of them leads to."""
+
+from __future__ import annotations
+
+import random
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from pumpwatch.clock import Clock
+from pumpwatch.sim.binance import BinanceFutures, BinanceSpot
+from pumpwatch.sim.boards import BOARDS, answer_board
+from pumpwatch.sim.bybit import BybitFutures, BybitSpot
+from pumpwatch.sim.connection import Connection
+from pumpwatch.sim.engine import Engine
+from pumpwatch.sim.gate import GateFutures, GateSpot
+from pumpwatch.sim.kucoin import KucoinFutures, KucoinSpot
+from pumpwatch.sim.market import Market
+from pumpwatch.sim.okx import OkxFutures, OkxSpot
+from pumpwatch.sim.phemex import PhemexFutures, PhemexSpot
+from pumpwatch.sim.server import MALFORMED, serve_client
+from pumpwatch.sim.settings import SimSettings
+from pumpwatch.sim.truth import TruthLog
+from pumpwatch.sim.venue import NOT_FOUND, Answer, Request, Upgrade, Venue, json_answer
+
+VENUES: dict[str, type[Venue]] = {
+    one.name: one
+    for one in (
+        BinanceSpot, BinanceFutures, BybitSpot, BybitFutures, OkxSpot, OkxFutures,
+        KucoinSpot, KucoinFutures, GateSpot, GateFutures, PhemexSpot, PhemexFutures,
+    )
+}  # fmt: skip
+FLUSH_EVERY_S = 1.0
+DRAIN_S = 10.0  # for what is on its way when trading stops
+
+
+class Exchange:
+    """The venues of one run: serve clients with ``serve``, trade with ``run``."""
+
+    def __init__(self, settings: SimSettings, clock: Clock, truth_dir: Path | None = None) -> None:
+        self.settings = settings
+        self.venues: dict[str, Venue] = {}
+        self.connections: dict[int, Connection] = {}
+        self.stopping = trio.Event()
+        self._clock = clock
+        self._connections_made = 0
+        for number, name in enumerate(VENUES):
+            if settings.has(name):
+                rng = random.Random(settings.seed * 100 + number)
+                venue = VENUES[name](settings, clock, rng)
+                venue.market = Market(venue, settings.seed, number)
+                self.venues[name] = venue
+        self.markets = [venue.market for venue in self.venues.values()]
+        for name, venue in self.venues.items():
+            venue.siblings = [
+                other.market
+                for other_name, other in self.venues.items()
+                if other_name != name and other_name.split("_")[0] == name.split("_")[0]
+            ]
+            venue.open_connections = partial(self._open_connections, name.split("_")[0])
+        self.engine = Engine(self.markets, settings, clock)
+        self.truth = TruthLog(truth_dir, self.markets)
+
+    def listen_at(self, host: str, port: int, *, tls: bool = False) -> dict[str, dict[str, str]]:
+        """Tell the venues where they are; returns each feed's URLs."""
+        urls = {}
+        for name, venue in self.venues.items():
+            venue.base_url = f"http{'s' if tls else ''}://{host}:{port}/{name}"
+            venue.websocket_base_url = f"ws{'s' if tls else ''}://{host}:{port}/{name}"
+            urls[name] = {
+                "websocket_url": venue.websocket_base_url + venue.websocket_path,
+                "rest_url": venue.base_url,
+            }
+        return urls
+
+    # --- serving ----------------------------------------------------------------------------------
+
+    async def serve(self, stream: trio.abc.Stream) -> None:
+        """One client."""
+        await serve_client(stream, self.answer, self._connect)
+
+    async def _connect(
+        self, name: str, stream: trio.abc.Stream, head: bytes, upgrade: Upgrade
+    ) -> None:
+        venue = self.venues.get(name)
+        if venue is None:
+            await stream.send_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
+            return
+        self._connections_made += 1
+        number = self._connections_made
+        connection = Connection(number, venue, self._clock, self.engine.wake.set)
+        self.connections[number] = connection
+        try:
+            await connection.run(stream, head, upgrade, self.stopping)
+        finally:
+            del self.connections[number]
+
+    async def answer(self, name: str, request: Request) -> Answer:
+        """A REST request to a feed, a board or to the simulator itself."""
+        if name == "control":
+            return await self._control(request)
+        if name in BOARDS:
+            return answer_board(name, request)
+        venue = self.venues.get(name)
+        if venue is None:
+            return NOT_FOUND
+        try:
+            answer = venue.answer(request, trio.current_time())
+        except ValueError:  # a number in the query that is none
+            answer = MALFORMED
+        venue.counts.rest[f"{request.path} {answer.status}"] += 1
+        return answer
+
+    async def _control(self, request: Request) -> Answer:
+        match request.method, request.path:
+            case "GET", "/stats":
+                return json_answer(self.stats())
+            case "POST", "/stop":
+                self.engine.stop()
+                return json_answer(await self.drain())
+            case "POST", "/flush":
+                return json_answer(self.truth.flush())
+        return NOT_FOUND
+
+    def _open_connections(self, exchange: str) -> int:
+        """Both feeds of an exchange together."""
+        return sum(
+            one.venue.name.startswith(exchange) and one.session is not None
+            for one in self.connections.values()
+        )
+
+    def stats(self) -> dict[str, Any]:
+        """What happened so far."""
+        engine = self.engine
+        return {
+            "seed": self.settings.seed,
+            "is_trading": engine.started_s is not None and not engine.is_stopped,
+            "throttled_s": round(engine.throttled_s, 3),
+            "feeds": {name: self._feed_stats(name, venue) for name, venue in self.venues.items()},
+        }
+
+    def _feed_stats(self, name: str, venue: Venue) -> dict[str, Any]:
+        counts = venue.counts
+        links = [
+            one for one in self.connections.values() if one.venue is venue and one.session is not None
+        ]
+        return {
+            "generated": venue.market.tape.generated,
+            "delivered": counts.delivered,
+            "connections": len(links),
+            "connects": counts.connects,
+            "subscriptions": venue.market.subscriptions(),
+            "messages_in": counts.messages_in,
+            "backlog_bytes": sum(one.link.backlog_bytes for one in links if one.link),
+            "refused": dict(counts.refused),
+            "violations": dict(counts.violations),
+            "rest": dict(counts.rest),
+        }
+
+    # --- running ----------------------------------------------------------------------------------
+
+    async def run(self, seconds: float | None = None) -> None:
+        """Trade until stopped, writing the truth as it goes."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._flush_often)
+            await self.engine.run(seconds)
+            nursery.cancel_scope.cancel()
+
+    async def _flush_often(self) -> None:
+        while True:
+            await trio.sleep(FLUSH_EVERY_S)
+            self.truth.flush()
+
+    async def drain(self) -> dict[str, int]:
+        """After trading: wait until all is delivered or given up, and write it."""
+        written = 0
+        with trio.move_on_after(DRAIN_S):
+            while True:
+                found = self.truth.flush()
+                written += found["written"]
+                if not found["waiting"]:
+                    break
+                await trio.sleep(0.02)
+        return {"written": written, "waiting": self.truth.flush()["waiting"]}
+
+    async def close(self) -> None:
+        """Close every connection in order; then the truth is final."""
+        self.engine.stop()
+        self.stopping.set()
+        with trio.move_on_after(DRAIN_S):
+            while self.connections:
+                await trio.sleep(0.01)
+        self.truth.flush()

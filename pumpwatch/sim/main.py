@@ -1,0 +1,115 @@
+"""``python -m pumpwatch.sim``: the 12 venues on one loopback port, until SIGTERM."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from pumpwatch.clock import SystemClock
+from pumpwatch.errors import EXIT_GOOD, EXIT_UNAVAILABLE, EXIT_USAGE
+from pumpwatch.sim.exchange import Exchange
+from pumpwatch.sim.settings import FEED_NAMES, SimSettings
+
+HOST = "127.0.0.1"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the simulator; returns the exit code."""
+    options = _parser().parse_args(argv)
+    feeds = tuple(options.feeds.split(",")) if options.feeds else FEED_NAMES
+    unknown = [name for name in feeds if name not in FEED_NAMES]
+    if unknown:
+        sys.stderr.write(f"sim: no such feed: {unknown[0]}; there are {', '.join(FEED_NAMES)}\n")
+        return EXIT_USAGE
+    settings = SimSettings(
+        seed=options.seed, feeds=feeds, symbols=options.symbols, rate_per_s=options.rate,
+        pump=options.pump, pump_share=options.pump_share, burst_rows=options.burst,
+        recorded=not options.no_recorded, time_scale=options.time_scale,
+        rest_limits=not options.no_rest_limits, gate_ranges=options.gate_ranges,
+        phemex_connections_max=options.phemex_connections, depth_rows=options.depth,
+    )  # fmt: skip
+    return trio.run(_run, settings, options)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m pumpwatch.sim", description="The 12 venues on loopback, with a truth log."
+    )
+    add = parser.add_argument
+    add("--port", type=int, default=0, help="0: a free one")
+    add("--seed", type=int, default=1)
+    add("--rate", type=float, default=1000.0, metavar="ROWS", help="trades a second, all feeds")
+    add("--symbols", type=int, default=40, metavar="N", help="against USDT, per feed")
+    add("--feeds", default="", metavar="A,B", help="only these")
+    add("--seconds", type=float, default=None, help="of trading, from the first subscription on")
+    add("--exit", action="store_true", help="end after --seconds instead of waiting for SIGTERM")
+    add("--pump", default="", metavar="COIN", help="a coin that gets most trades")
+    add("--pump-share", type=float, default=0.8)
+    add("--burst", type=int, default=0, metavar="ROWS", help="one symbol at once, every 5 s")
+    add("--truth", type=Path, default=None, metavar="DIR", help="log every delivered trade here")
+    add("--write-config", type=Path, default=None, metavar="FILE", help="TOML with [feeds.*]")
+    add("--no-recorded", action="store_true", help="synthetic trades only")
+    add("--no-rest-limits", action="store_true", help="REST without request budgets")
+    add("--gate-ranges", action="store_true", help="Gate spot messages for several trades (R7)")
+    add("--phemex-connections", type=int, default=0, metavar="N", help="most per client; 0: any")
+    add("--time-scale", type=float, default=1.0, help="keepalive times are multiplied by it")
+    add("--depth", type=int, default=32_768, metavar="ROWS", help="history by id, per symbol")
+    return parser
+
+
+async def _run(settings: SimSettings, options: argparse.Namespace) -> int:
+    try:
+        listeners = await trio.open_tcp_listeners(options.port, host=HOST)
+    except OSError as error:
+        sys.stderr.write(f"sim: cannot listen on {HOST}:{options.port}: {error}\n")
+        return EXIT_UNAVAILABLE
+    exchange = Exchange(settings, SystemClock(), options.truth)
+    async with trio.open_nursery() as nursery:
+        port = listeners[0].socket.getsockname()[1]
+        urls = exchange.listen_at(HOST, port)
+        if options.write_config is not None:
+            options.write_config.write_text(_toml(urls), encoding="utf-8")
+        await nursery.start(_watch_signals, nursery.cancel_scope, exchange)
+        await nursery.start(partial(trio.serve_listeners, exchange.serve, listeners))
+        ready = {"port": port, "seed": settings.seed, "feeds": urls}
+        sys.stdout.write(json.dumps(ready) + "\n")
+        sys.stdout.flush()
+        await exchange.run(options.seconds)
+        await exchange.drain()
+        if options.exit:
+            await exchange.close()
+            nursery.cancel_scope.cancel()
+        await trio.sleep_forever()
+    return EXIT_GOOD
+
+
+async def _watch_signals(
+    scope: trio.CancelScope,
+    exchange: Exchange,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """SIGTERM or SIGINT: stop trading, close all connections, write the truth, end."""
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        task_status.started()
+        await _first(signals)
+        await exchange.close()
+        scope.cancel()
+
+
+async def _first(signals: AsyncIterator[int]) -> None:
+    async for _ in signals:
+        return
+
+
+def _toml(urls: dict[str, dict[str, str]]) -> str:
+    return "\n".join(
+        f"[feeds.{name}]\n" + "".join(f'{key} = "{url}"\n' for key, url in both.items())
+        for name, both in urls.items()
+    )

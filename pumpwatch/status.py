@@ -1,0 +1,74 @@
+"""How the daemon stands, on one screen: written by the daemon every second, read by ``status``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+
+from pumpwatch.config import Config
+from pumpwatch.errors import PumpWatchError
+
+STATUS_FILE = "status.json"
+STALE_S = 15.0  # a daemon writes every second; one that does not for this long is stuck or gone
+
+
+def write_status(data_dir: Path, document: dict[str, Any]) -> None:
+    """Replace the status file as a whole, so that readers never see half of one."""
+    path = data_dir / STATUS_FILE
+    fresh = path.with_suffix(".new")
+    fresh.write_bytes(msgspec.json.encode(document))
+    os.replace(fresh, path)
+
+
+def read_status(config: Config) -> dict[str, Any]:
+    """The daemon's last word. Raises PumpWatchError where no daemon runs on this data_dir."""
+    path = config.data_dir / STATUS_FILE
+    try:
+        document: dict[str, Any] = msgspec.json.decode(path.read_bytes())
+    except FileNotFoundError:
+        raise PumpWatchError(
+            f"no daemon has run on {config.data_dir}: start one with `pumpwatch run`"
+        ) from None
+    pid = int(document["pid"])
+    if not psutil.pid_exists(pid):
+        document["state"] = "stopped"
+    return document
+
+
+def render_status(document: dict[str, Any]) -> str:
+    """The document as text of at most 30 lines."""
+    lines = [
+        f"pumpwatch {document['version']}  {document['state']}  pid {document['pid']}"
+        f"  up {document['uptime_s']:.0f} s  as of {document['at']}",
+        f"{'feed':<16}{'state':<10}{'conn':>5}{'subscribed':>12}{'left out':>9}"
+        f"{'rows':>13}{'rows/s':>9}{'lag ms':>8}",
+    ]
+    for feed in document["feeds"]:
+        subscribed = f"{feed['subscribed']}/{feed['wanted']}"
+        lag = "-" if feed["lag_ms"] is None else f"{feed['lag_ms']:.0f}"
+        lines.append(
+            f"{feed['feed']:<16}{feed['state']:<10}{feed['connections']:>5}{subscribed:>12}"
+            f"{feed['left_out']:>9}{feed['passed']:>13,}{feed['rows_per_s']:>9,.0f}{lag:>8}"
+        )
+    store = document["store"]
+    lines += [
+        f"spool     {store['spool_state']}, {store['spool_mib']:.1f} MiB on disk,"
+        f" {store['buffered_rows']:,} rows in memory",
+        f"database  {store['database']}, {store['pending_rows']:,} rows pending,"
+        f" {store['applied_rows']:,} applied, {store['refused_rows']:,} refused,"
+        f" received -> visible p50 {_seconds(store['lag_p50_s'])} p99 {_seconds(store['lag_p99_s'])}",
+        f"memory    daemon {document['daemon_rss_mib']:.0f} MiB,"
+        f" database {document['database_rss_mib']:.0f} MiB",
+        "balance   " + ("; ".join(document["differences"]) or "every row accounted for"),
+    ]
+    lines += [f"          {feed['feed']}: {feed['error']}" for feed in document["feeds"]
+              if feed["error"]]  # fmt: skip
+    return "\n".join(lines)
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f} s"

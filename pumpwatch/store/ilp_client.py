@@ -1,0 +1,102 @@
+"""ILP over HTTP: one request, one verdict (QUESTDB.md "Writing")."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Protocol
+
+import httpx
+import msgspec
+
+from pumpwatch.store.server import ServerAddress
+
+REQUEST_TIMEOUT_S = 60.0  # 100,000 rows take 0.2 s; a hanging server is noticed all the same
+# What the same bytes may be sent again for: with DEDUP that is safe.
+RETRY_STATUSES = frozenset({500, 502, 503, 504, 507, 509, 523, 524, 529, 599})
+# A 400 with one of these is about the table, not about a value (DESIGN R8).
+TABLE_FAULT_WORDS = (
+    "does not exist",
+    "table name",
+    "column name",
+    "not permitted",
+    "access denied",
+    "not authorized",
+    "unauthorized",
+    "suspended",
+    "wal",
+)
+
+
+class Outcome(Enum):
+    """What the server said of a request."""
+
+    ACCEPTED = "accepted"  # in the table's WAL
+    RETRY = "retry"  # nothing known to be stored: send the same bytes again
+    BAD_LINE = "bad_line"  # nothing stored: one line's value is refused
+    TABLE_FAULT = "table_fault"  # nothing stored: the table, its columns or our rights are wrong
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """An outcome with the server's words; ``line`` counts from 1, 0 where the server named none."""
+
+    outcome: Outcome
+    message: str = ""
+    line: int = 0
+
+
+class _Refusal(msgspec.Struct):
+    message: str = ""
+    line: int = 0
+
+
+class IlpSender(Protocol):
+    """What the writers need of a database."""
+
+    async def send(self, body: bytes) -> Verdict:
+        """Send lines of one table as one transaction."""
+        ...
+
+
+class IlpClient:
+    """POSTs to one server; never raises for what a network or a server can do."""
+
+    def __init__(self, address: ServerAddress) -> None:
+        self._client = httpx.AsyncClient(
+            base_url=address.http_url,
+            auth=httpx.BasicAuth(address.user, address.password),
+            timeout=REQUEST_TIMEOUT_S,
+            limits=httpx.Limits(max_connections=32, max_keepalive_connections=32),
+            trust_env=False,
+        )
+
+    async def send(self, body: bytes) -> Verdict:
+        """Send lines; httpx sends their exact Content-Length, so a cut body is never stored."""
+        try:
+            response = await self._client.post("/write?precision=n", content=body)
+        except httpx.HTTPError as error:
+            return Verdict(Outcome.RETRY, f"{type(error).__name__}: {error}")
+        return read_answer(response.status_code, response.content)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+
+def read_answer(status: int, body: bytes) -> Verdict:
+    """What an answer means for the rows that were sent."""
+    if status == 204:
+        return Verdict(Outcome.ACCEPTED)
+    text = body.decode("utf-8", "replace")[:2000]
+    if status == 400:
+        try:
+            refusal = msgspec.json.decode(body, type=_Refusal)
+        except msgspec.DecodeError:
+            refusal = _Refusal(message=text)
+        lowered = refusal.message.lower()
+        if any(word in lowered for word in TABLE_FAULT_WORDS):
+            return Verdict(Outcome.TABLE_FAULT, refusal.message)
+        return Verdict(Outcome.BAD_LINE, refusal.message, refusal.line)
+    if status in RETRY_STATUSES:
+        return Verdict(Outcome.RETRY, f"HTTP {status}: {text}")
+    # 401, 403, 404, 413 and whatever else: rows are not to blame, and waiting loses nothing.
+    return Verdict(Outcome.TABLE_FAULT, f"HTTP {status}: {text}")

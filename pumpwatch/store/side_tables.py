@@ -1,0 +1,171 @@
+"""Rows of every table but trades, as spool records: quarantine, ledger, instruments, health.
+
+A row's timestamp is fixed when its record is made, never at sending, and is unique per table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from pumpwatch.clock import Clock
+from pumpwatch.model import Instrument, Record
+from pumpwatch.store.quarantine import RAW_BYTES_MAX, Entry, Overflow, Quarantine
+from pumpwatch.store.schema import TABLES
+from pumpwatch.store.side_rows import side_row
+from pumpwatch.store.spool import Spool
+
+# What a jump proves and what a cut only suggests (DESIGN section 5).
+CONFIRMED_CAUSES = frozenset({"id_jump", "merged_range"})
+
+
+class FeedName(Protocol):
+    """What a row says of its feed."""
+
+    @property
+    def exchange(self) -> str: ...  # noqa: D102
+    @property
+    def market_type(self) -> str: ...  # noqa: D102
+
+
+class Hole(msgspec.Struct, frozen=True, kw_only=True):
+    """A hole that the road saw: ids are 0 where the feed has none; times are exchange ns, 0 unknown."""
+
+    symbol: str
+    cause: str
+    first_id: int
+    last_id: int
+    from_ns: int
+    to_ns: int
+
+
+class SideTables:
+    """Makes rows and hands them to the spool."""
+
+    def __init__(self, spool: Spool, clock: Clock, feeds: Sequence[FeedName], folder: Path) -> None:
+        self._spool = spool
+        self._clock = clock
+        self._feeds = feeds  # by feed number - 1
+        self._last_ns: dict[str, int] = {}
+        self.quarantine = Quarantine(Overflow(folder), self._quarantine_row)
+
+    def _unique_ns(self, table: str, at_ns: int) -> int:
+        """A time that no other row of this table has: DEDUP must not fold two of them."""
+        self._last_ns[table] = max(at_ns, self._last_ns.get(table, 0) + 1)
+        return self._last_ns[table]
+
+    def _append(self, table: str, lines: Iterable[bytes]) -> None:
+        parts = list(lines)
+        if parts:
+            self._spool.append(
+                Record(table=TABLES[table], feed=0, rows=len(parts), payload=b"".join(parts))
+            )
+
+    def keep(self, feed: FeedName, reason: str, raw: bytes, rows: int, detail: str = "") -> None:
+        """Put a message that could not be read, or had refused rows, into quarantine."""
+        self.quarantine.add(
+            Entry(
+                at_ns=self._unique_ns("quarantine", self._clock.wall_ns()),
+                exchange=feed.exchange,
+                market_type=feed.market_type,
+                reason=reason,
+                detail=detail,
+                raw=raw.decode("utf-8", "backslashreplace"),
+                rows=rows,
+            )
+        )
+
+    def refused_line(self, feed_number: int, line: bytes, message: str) -> None:
+        """A line that the server refused goes to quarantine with the server's words."""
+        feed = self._feeds[feed_number - 1] if feed_number else _NO_FEED
+        self.keep(feed, "refused", line, 1, message)
+
+    def _quarantine_row(self, entry: Entry) -> None:
+        row = side_row(
+            "quarantine",
+            {
+                "exchange": entry.exchange,
+                "market_type": entry.market_type,
+                "reason": entry.reason,
+            },
+            {"raw": entry.raw[:RAW_BYTES_MAX], "detail": entry.detail, "rows": entry.rows},
+            entry.at_ns,
+        )
+        self._append("quarantine", [row])
+
+    def holes(self, feed: FeedName, holes: Iterable[Hole]) -> None:
+        """Open ledger rows; they go in front of the rows that showed the holes (R3)."""
+        lines = []
+        for hole in holes:
+            opened_ns = self._unique_ns("feed_gaps", self._clock.wall_ns())
+            missing = hole.last_id - hole.first_id + 1 if hole.first_id else -1
+            lines.append(
+                side_row(
+                    "feed_gaps",
+                    {
+                        "exchange": feed.exchange,
+                        "market_type": feed.market_type,
+                        "symbol": hole.symbol,
+                        "cause": hole.cause,
+                        "state": "confirmed" if hole.cause in CONFIRMED_CAUSES else "suspected",
+                    },
+                    {
+                        "gap_id": f"{opened_ns:x}",
+                        "first_id": hole.first_id or None,
+                        "last_id": hole.last_id or None,
+                        "missing": missing,
+                        "exact": hole.cause in CONFIRMED_CAUSES,
+                        "revision": 1,
+                    },
+                    opened_ns,
+                    time_fields={"from_ts": hole.from_ns, "to_ts": hole.to_ns},
+                )
+            )
+        self._append("feed_gaps", lines)
+
+    def instruments(self, instruments: Iterable[Instrument]) -> None:
+        """What a feed's instrument list shows now."""
+        now_ns = self._clock.wall_ns()
+        lines = []
+        for instrument in instruments:
+            exchange, _, market_type = instrument.feed.partition("_")
+            lines.append(
+                side_row(
+                    "instruments",
+                    {
+                        "exchange": exchange,
+                        "market_type": market_type,
+                        "symbol": instrument.symbol,
+                        "status": instrument.status,
+                    },
+                    {
+                        "venue_symbol": instrument.venue_symbol,
+                        "base": instrument.base,
+                        "quote": instrument.quote,
+                        "coin": instrument.coin,
+                        "unit": instrument.unit,
+                        "contract_value": instrument.contract_value,
+                        "price_exponent": instrument.price_exponent,
+                        "krw_upbit": instrument.krw_upbit,
+                        "krw_bithumb": instrument.krw_bithumb,
+                        "revision": 1,
+                    },
+                    now_ns,
+                )
+            )
+        self._append("instruments", lines)
+
+    def close(self) -> None:
+        """End the quarantine's overflow file."""
+        self.quarantine.close()
+
+
+class _NoFeed:
+    exchange = ""
+    market_type = ""
+
+
+_NO_FEED = _NoFeed()

@@ -1,0 +1,96 @@
+"""Records on their way to the disk, sans-IO: what waits, and what of it may go now."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from pumpwatch.model import Record
+from pumpwatch.store.segment import MIB, RECORD_HEADER_BYTES
+from pumpwatch.store.spool_read import BIG_TABLE
+
+# The number of schema.TABLES. Writers wait for their refused lines to be spooled here, and nothing
+# depends on the order: quarantine goes first, also when the disk limit holds the rest back.
+QUARANTINE_TABLE = 6
+CHUNK_BYTES_MAX = 8 * MIB  # one write: all of it or nothing
+
+
+class Totals(NamedTuple):
+    """Records since the start."""
+
+    ordinary: int
+    urgent: int
+
+    def reach(self, other: Totals) -> bool:
+        """True when both kinds have come as far as ``other``."""
+        return self.ordinary >= other.ordinary and self.urgent >= other.urgent
+
+
+class SpoolQueue:
+    """First in, first out, but for quarantine. Counts what is in memory only."""
+
+    def __init__(self) -> None:
+        self.size_bytes = 0
+        self.rows = 0
+        self.rows_by_feed: Counter[int] = Counter()  # of trades
+        self.appended = Totals(0, 0)
+        self.written = Totals(0, 0)
+        self.is_held = False
+        self._ordinary: deque[Record] = deque()
+        self._urgent: deque[Record] = deque()
+
+    def put(self, record: Record) -> None:
+        """Add a record at the end."""
+        (self._urgent if _is_urgent(record) else self._ordinary).append(record)
+        self.appended = _plus(self.appended, record)
+        self.size_bytes += len(record.payload)
+        self.rows += record.rows
+        if record.table == BIG_TABLE:
+            self.rows_by_feed[record.feed] += record.rows
+
+    def take(
+        self, free_bytes: int | None = None, urgent_free_bytes: int | None = None
+    ) -> list[Record]:
+        """The records of the next write, at least one if there is one.
+
+        The limits are what the disk may take of each kind; None: whatever comes. ``is_held`` says
+        afterwards whether a limit held something back.
+        """
+        taken: list[Record] = []
+        size_bytes = 0
+        self.is_held = False
+        for queue, limit in ((self._urgent, urgent_free_bytes), (self._ordinary, free_bytes)):
+            while queue:
+                after = size_bytes + encoded_bytes(queue[0])
+                if limit is not None and after > limit:
+                    self.is_held = True
+                    break
+                if taken and after > CHUNK_BYTES_MAX:
+                    return taken
+                taken.append(queue.popleft())
+                size_bytes = after
+        return taken
+
+    def note_written(self, records: Sequence[Record]) -> None:
+        """Records that ``take`` gave out lie in a segment now."""
+        for record in records:
+            self.written = _plus(self.written, record)
+            self.size_bytes -= len(record.payload)
+            self.rows -= record.rows
+            if record.table == BIG_TABLE:
+                self.rows_by_feed[record.feed] -= record.rows
+
+
+def encoded_bytes(record: Record) -> int:
+    """What a record takes on disk."""
+    return len(record.payload) + RECORD_HEADER_BYTES
+
+
+def _is_urgent(record: Record) -> bool:
+    return record.table == QUARANTINE_TABLE
+
+
+def _plus(totals: Totals, record: Record) -> Totals:
+    is_urgent = _is_urgent(record)
+    return Totals(totals.ordinary + (not is_urgent), totals.urgent + is_urgent)

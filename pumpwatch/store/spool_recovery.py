@@ -1,0 +1,155 @@
+"""What a start finds in the spool's folder: whole segments, torn tails, damage."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from pumpwatch.store.segment import FILE_HEADER_BYTES, Damage, decode_file_header, scan
+from pumpwatch.store.spool_read import OpenFile, Segment, read_bytes
+
+SEGMENT_NAME = re.compile(r"\d{12}\.seg")
+CLOSED_FILE = "closed"
+IOVECS_MAX = 512  # well below Linux's IOV_MAX of 1024
+
+
+class Recovery(msgspec.Struct, frozen=True):
+    """What a start found: rows of trades to send again, by feed, and what was damaged."""
+
+    rows: int
+    rows_by_feed: dict[int, int]
+    damage: list[tuple[str, Damage]]
+    set_aside: list[str]  # segments without one sound record; others follow when they are applied
+
+
+class Recovered:
+    """The segments of a folder, oldest first, and where numbering goes on."""
+
+    def __init__(self) -> None:
+        self.segments: list[Segment] = []
+        self.next_ordinal = 1
+        self.last_number = 0
+        self.damage: list[tuple[str, Damage]] = []
+        self.set_aside: list[str] = []
+
+    def add(self, segment: Segment, data: bytes, end: int | None) -> None:
+        """Take a segment in; ``end`` is the first ordinal behind it, where that is known."""
+        holes = _read_holes(segment, data, end)
+        segment.holes = {hole.offset: hole for hole in holes if not hole.is_tail}
+        segment.disk_bytes = len(data)
+        self.damage += [(segment.path.name, hole) for hole in holes]
+        self.next_ordinal = max(self.next_ordinal, end or 0, segment.end_ordinal or 0)
+        self.last_number = max(self.last_number, segment.number)
+        if segment.table_ends:
+            self.segments.append(segment)
+        elif holes:
+            self.set_aside.append(set_aside(segment.path))
+        else:
+            segment.path.unlink()  # made, and nothing was ever spooled in it
+
+
+class _Closed(msgspec.Struct):
+    """What a clean end notes down."""
+
+    last_segment: int
+    next_ordinal: int
+
+
+def recover(directory: Path) -> Recovered:
+    """Read every segment of the folder.
+
+    Raises OSError where a file cannot be had at all, SpoolError for an unknown format.
+    """
+    found = Recovered()
+    for path in directory.glob("*.damaged"):
+        found.last_number = max(found.last_number, int(path.stem) if path.stem.isdigit() else 0)
+    paths = [path for path in sorted(directory.glob("*.seg")) if SEGMENT_NAME.fullmatch(path.name)]
+    firsts = {int(path.stem): _first_ordinal(path) for path in paths}
+    # A segment ends where the next one begins; the last one, where a clean end says so.
+    ends = {number - 1: first for number, first in firsts.items()}
+    with contextlib.suppress(FileNotFoundError, msgspec.DecodeError):
+        closed = msgspec.json.decode((directory / CLOSED_FILE).read_bytes(), type=_Closed)
+        found.next_ordinal = closed.next_ordinal
+        found.last_number = max(found.last_number, closed.last_segment)
+        ends[closed.last_segment] = closed.next_ordinal
+    previous: Segment | None = None
+    for path in paths:
+        number = int(path.stem)
+        first = firsts[number]
+        if first is None and previous is not None and previous.number == number - 1:
+            first = previous.end_ordinal
+        segment = previous = Segment(number, path, first)
+        segment.file = OpenFile(path, os.O_RDWR)
+        data = read_bytes(segment.fd, os.fstat(segment.fd).st_size, 0)
+        found.add(segment, data, ends.get(number))
+    return found
+
+
+def _first_ordinal(path: Path) -> int | None:
+    file = OpenFile(path, os.O_RDONLY)
+    try:
+        return decode_file_header(read_bytes(file.fd, FILE_HEADER_BYTES, 0), path.name)
+    except ValueError:
+        return None
+
+
+def _read_holes(segment: Segment, data: bytes, end: int | None) -> list[Damage]:
+    """Count the sound records in; returns the damage."""
+    holes: list[Damage] = []
+    try:
+        decode_file_header(data, segment.path.name)
+    except ValueError:
+        # Shorter than a header: it was cut short while it was made, and held nothing.
+        if len(data) > FILE_HEADER_BYTES:
+            holes.append(Damage(0, FILE_HEADER_BYTES, False, 0))
+    for found in scan(data, segment.first_ordinal, end):
+        if isinstance(found, Damage):
+            holes.append(found)
+            continue
+        segment.note(found)
+        segment.size_bytes = found.end
+        segment.end_ordinal = found.first_ordinal + found.rows
+    return holes
+
+
+def set_aside(path: Path) -> str:
+    """Keep a damaged segment under another name, where nobody reads it; returns the name."""
+    damaged = path.with_suffix(".damaged")
+    path.rename(damaged)  # a number is never used twice, so nothing lies there
+    return damaged.name
+
+
+def note_clean_end(directory: Path, last_segment: int, next_ordinal: int) -> None:
+    """Note where numbering goes on, so that rows missing from the last segment can be counted."""
+    fresh = directory / f"{CLOSED_FILE}.new"
+    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        write_all(fd, [msgspec.json.encode(_Closed(last_segment, next_ordinal))], 0)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    fresh.rename(directory / CLOSED_FILE)
+
+
+def forget_clean_end(directory: Path) -> None:
+    """From now on the end is not clean."""
+    (directory / CLOSED_FILE).unlink(missing_ok=True)
+
+
+def write_all(fd: int, parts: Sequence[bytes], offset: int) -> None:
+    """Write every byte at ``offset``; a short write goes on where it stopped."""
+    for first in range(0, len(parts), IOVECS_MAX):
+        views = [memoryview(part) for part in parts[first : first + IOVECS_MAX]]
+        while views:
+            written = os.pwritev(fd, views, offset)
+            offset += written
+            while views and written >= len(views[0]):
+                written -= len(views[0])
+                del views[0]
+            if views and written:
+                views[0] = views[0][written:]

@@ -1,0 +1,288 @@
+"""The vocabulary in which a feed is described: what it sends, takes and allows, as data.
+
+A field takes a function only where data cannot say it: reading a venue's replies, its instrument
+list, KuCoin's token. Nothing outside ``venues/`` asks which exchange it has before it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from pumpwatch._fast.parser import Parser
+from pumpwatch.config import FeedConfig
+
+Status = Literal["trading", "prelaunch", "halted", "ended"]
+Headers = tuple[tuple[str, str], ...]
+Params = Mapping[str, str]
+
+
+class TradeIds(Enum):
+    """What an id of this feed proves about the trades before it."""
+
+    CONTIGUOUS = "contiguous"  # +1 per trade of the symbol: a jump is a hole, none is a proof
+    OBSERVED = "observed"  # looks contiguous, not promised: finds holes, certifies at most covered
+    OPAQUE = "opaque"  # names a trade, says nothing about its neighbours
+    NONE = "none"  # rows are matched as ordered multisets (R6)
+
+
+class OnSubscribing(Enum):
+    """What a venue sends of the past when a symbol is subscribed."""
+
+    NOTHING = "nothing"
+    LATEST_TRADE = "latest_trade"  # one row, however old
+    SNAPSHOT = "snapshot"  # a list of recent trades
+
+
+# --- requests -------------------------------------------------------------------------------------
+
+
+class Subscribe(msgspec.Struct, frozen=True, kw_only=True):
+    """How subscriptions are asked for.
+
+    ``text`` is one request: {id} (a number of ours), {time} (unix s) and {args} are filled in.
+    {args} is ``arg`` for each symbol, with {symbol} filled in, joined by commas.
+    """
+
+    text: str
+    arg: str
+    lower_case: bool = False  # the wire's spelling of a symbol
+    symbols_per_request_max: int
+    text_bytes_max: int = 16_384
+    is_atomic: bool = True  # one bad symbol refuses the whole request
+    awaits_welcome: bool = False  # the venue speaks first
+
+    def spell(self, venue_symbol: str) -> str:
+        """The symbol as requests name it."""
+        return venue_symbol.lower() if self.lower_case else venue_symbol
+
+    def render_arg(self, venue_symbol: str) -> str:
+        """One symbol's part of a request."""
+        quoted = msgspec.json.encode(self.spell(venue_symbol)).decode()[1:-1]
+        return self.arg.replace("{symbol}", quoted)
+
+    def render(self, venue_symbols: tuple[str, ...], request_id: int, unix_s: int) -> str:
+        """The text of one request."""
+        args = ",".join(self.render_arg(symbol) for symbol in venue_symbols)
+        return fill(self.text, request_id, unix_s).replace("{args}", args)
+
+
+class Keepalive(msgspec.Struct, frozen=True, kw_only=True):
+    """What keeps a connection alive, and when it counts as dead.
+
+    Pings that the venue sends as control frames are answered by the WebSocket library; they count
+    as a sign of life.
+    """
+
+    ping: str | None = None  # our text, with {id} and {time}; None: only the venue pings
+    interval_s: float = 20.0
+    unanswered_max: int = 3  # then the connection is dead, whatever else it brings
+    silence_s: float  # without a single byte: dead
+
+
+class Pace(msgspec.Struct, frozen=True, kw_only=True):
+    """Our messages on one connection, kept well below what the venue allows."""
+
+    interval_s: float  # between two messages, pings included
+    requests_max: int = 0  # in any ``window_s``, pings not counted; 0: no such limit
+    window_s: float = 0.0
+
+
+class Allowance(msgspec.Struct, frozen=True, kw_only=True):
+    """So much of something in any span of this length; ``burst`` of it at once."""
+
+    key: str  # who shares it: "binance_spot", "okx"
+    units: float
+    per_s: float
+    burst: float
+
+
+# --- replies --------------------------------------------------------------------------------------
+
+
+class ReplyKind(Enum):
+    """What a message that holds no trade says."""
+
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    BUSY = "busy"  # asked too fast: the same request again, later
+    PONG = "pong"
+    WELCOME = "welcome"
+    PLANNED_END = "planned_end"
+    FAULT = "fault"  # this connection is of no use any more
+    NOTICE = "notice"
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """A message that holds no trade, in words that all venues share."""
+
+    kind: ReplyKind
+    request_id: str = ""  # "": the reply names none
+    symbols: tuple[str, ...] = ()  # venue symbols that it is about; (): the request's
+    text: str = ""
+    within_s: float = 0.0  # planned end: at the latest; 0: not said
+
+
+ReadReply = Callable[[Any], Reply]  # takes decoded JSON, or str where the message is none
+
+NOTICE = Reply(ReplyKind.NOTICE)
+PONG = Reply(ReplyKind.PONG)
+
+
+def id_text(value: object) -> str:
+    """A request id as text; "" for the ids that venues send when they have none."""
+    return "" if value is None else str(value)
+
+
+# --- REST -----------------------------------------------------------------------------------------
+
+
+class Listed(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry of a venue's instrument list, before settings are applied."""
+
+    venue_symbol: str
+    base: str
+    quote: str
+    status: Status
+    contract_value: str = "1"  # base coins per unit of quantity, exact
+    price_exponent: int = 0
+    volume_quote: float = 0.0  # 24 h, where the list says it
+    starts_s: int = 0  # unix s of the first trade, where the list says it; 0: not said
+
+
+class ListPage(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of an instrument list."""
+
+    listed: list[Listed]
+    refused: list[str]  # "name: reason" of entries that could not be read
+    next_cursor: str = ""
+
+
+class ListRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the instrument list is, and how it is read."""
+
+    path: str
+    params: Params = msgspec.field(default_factory=dict)
+    cursor_param: str = ""  # "": one page
+    weight: int = 1
+    read: Callable[[bytes], ListPage]
+
+
+class VolumeRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Where 24-hour volumes are, for the venues whose instrument list has none."""
+
+    path: str
+    params: Params = msgspec.field(default_factory=dict)
+    weight: int = 1
+    rows: tuple[str, ...] = ()  # keys down to the list
+    symbol_key: str
+    volume_key: str  # in the quote coin (any scale that is the same for all)
+
+
+class RestPage(msgspec.Struct, frozen=True, kw_only=True):
+    """A list of past trades of one symbol, for backfill."""
+
+    path: str
+    symbol_param: str
+    params: Params = msgspec.field(default_factory=dict)
+    rows_max: int
+    newest_first: bool
+    weight: int = 1
+    from_id_param: str = ""  # history by id: rows from this id on (or before it, newest first)
+    needs_api_key: bool = False
+
+
+class Rest(Protocol):
+    """The REST client, as far as venues need it."""
+
+    async def get(
+        self, source: FeedSpec, path: str, params: Params | None = None, weight: float = 1
+    ) -> bytes:
+        """The body of an answer. Raises VenueError."""
+        ...
+
+    async def post(
+        self, source: FeedSpec, path: str, params: Params | None = None, weight: float = 1
+    ) -> bytes:
+        """The body of an answer. Raises VenueError."""
+        ...
+
+
+# --- connections ----------------------------------------------------------------------------------
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """Where one connection goes. A token in the URL is good for one connection only."""
+
+    url: str
+    headers: Headers = ()
+    keepalive: Keepalive | None = None  # None: the FeedSpec's; else what the venue just told
+
+
+class TokenRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A venue that tells for each connection where it goes."""
+
+    path: str
+    weight: int
+    read: Callable[[bytes, Keepalive, random.Random], Target]  # raises VenueError
+
+
+class FeedSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One feed. Numbers are the venue's limits or stay well below them."""
+
+    name: str  # f"{exchange}_{market_type}"
+    exchange: str
+    market_type: Literal["spot", "futures"]
+    parser: Parser
+
+    websocket_url: str
+    headers: Headers = ()
+    token: TokenRequest | None = None
+    subscribe: Subscribe
+    read_reply: ReadReply
+    keepalive: Keepalive
+    pace: Pace
+    life_s: float = 0.0  # a connection ends after this; 0: no planned end
+    symbols_per_connection: int  # what we put on one
+    subscriptions_max: int = 0  # what the venue allows on one; 0: not said
+    connections_max: int = 0  # what the venue documents, both feeds together; 0: not said
+    connect_interval_s: float  # between two connects to the exchange
+    connects: Allowance  # shared by the feeds with the same key
+
+    rest_url: str
+    rest_headers: Headers = ()
+    rest_allowance: Allowance
+    ban_s: float = 60.0  # how long 418 or 403 last when the venue does not say
+    instruments: ListRequest
+    volumes: VolumeRequest | None = None
+    recent: RestPage
+    history: RestPage | None = None  # None: nothing beyond ``recent``
+
+    ids: TradeIds
+    on_subscribing: OnSubscribing = OnSubscribing.NOTHING
+    time_step_ns: int  # of the venue's trade times
+    prelaunch_has_feed: bool = True  # False: a subscription before trading is refused
+
+
+async def connection_target(
+    spec: FeedSpec, rest: Rest, config: FeedConfig, rng: random.Random
+) -> Target:
+    """Where the next connection of this feed goes; asks the venue where it must be asked.
+
+    Raises VenueError. Where a token tells the address, ``websocket_url`` of the settings is not
+    looked at.
+    """
+    if spec.token is None:
+        return Target(url=config.websocket_url or spec.websocket_url, headers=spec.headers)
+    body = await rest.post(spec, spec.token.path, weight=spec.token.weight)
+    target = spec.token.read(body, spec.keepalive, rng)
+    return msgspec.structs.replace(target, headers=spec.headers)
+
+
+def fill(text: str, request_id: int, unix_s: int) -> str:
+    """A request's or ping's text with its number and time."""
+    return text.replace("{id}", str(request_id)).replace("{time}", str(unix_s))

@@ -1,0 +1,40 @@
+"""Builds one C extension for every pumpwatch/_fast/*.pyx; everything else is in pyproject.toml."""
+
+import os
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+TRACE = os.environ.get("PUMPWATCH_TRACE") == "1"  # line coverage of the C code, slow
+MACROS = [("CYTHON_TRACE_NOGIL", "1"), ("CYTHON_USE_SYS_MONITORING", "0")] if TRACE else []
+DIRECTIVES = {
+    "language_level": "3",
+    "binding": True,
+    "embedsignature": True,
+    "wraparound": False,
+    "boundscheck": TRACE,
+    "initializedcheck": TRACE,
+    "linetrace": TRACE,
+    "cdivision": True,  # C's division: no zero check on the road, where divisors are constants
+    "auto_pickle": False,
+    "autotestdict": False,
+}
+FAST = Path("pumpwatch/_fast")
+
+setup(
+    ext_modules=cythonize(
+        [
+            Extension(
+                f"pumpwatch._fast.{source.stem}",
+                [str(source)],
+                extra_compile_args=["-O3", "-fno-strict-aliasing"],
+                define_macros=MACROS,
+            )
+            for source in sorted(FAST.glob("*.pyx"))
+        ],
+        compiler_directives=DIRECTIVES,
+        build_dir="build/cython",
+        nthreads=0,
+    ),
+)

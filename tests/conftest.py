@@ -1,0 +1,83 @@
+"""What all tests share: one real database for the session, started only if a test asks for it."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psycopg
+import pytest
+
+from pumpwatch.config import Config, QuestdbConfig
+from pumpwatch.store import embedded_files
+from pumpwatch.store.embedded_files import Launch, choose_ports, plan_launch
+from pumpwatch.store.server import Ports, ServerAddress, ensure_passwords
+
+HEAP_MIB = 512
+START_S_MAX = 60
+STOP_S_MAX = 20
+
+
+@pytest.fixture(scope="session")
+def questdb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerAddress]:
+    """An empty QuestDB on free ports, ended with the session; its users are PumpWatch's.
+
+    Tests share it: use table names of your own, or ``empty_database`` of tests/store. Mark what
+    asks for it with ``@pytest.mark.questdb``.
+    """
+    data_dir = tmp_path_factory.mktemp("questdb-session")
+    launch = _plan(data_dir)
+    launch.write_files()
+    with launch.log_file.open("ab") as log:
+        process = subprocess.Popen(
+            launch.command, cwd=launch.root, env=launch.environment(), start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+    try:
+        _wait_until_it_answers(launch, process)
+        yield launch.address
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_S_MAX)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _plan(data_dir: Path) -> Launch:
+    config = Config(data_dir=data_dir, questdb=QuestdbConfig(http_port=0, pg_port=0, health_port=0))
+    return plan_launch(
+        config,
+        heap_mib=HEAP_MIB,
+        java=embedded_files.find_java(),
+        jar=embedded_files.find_jar(embedded_files.maven_repository()),
+        ports=choose_ports(Ports(0, 0, 0)),
+        passwords=ensure_passwords(config),
+    )
+
+
+def _wait_until_it_answers(launch: Launch, process: subprocess.Popen[bytes]) -> None:
+    address = launch.address
+    transport = httpx.HTTPTransport(retries=0)
+    with httpx.Client(
+        base_url=address.http_url, auth=(address.user, address.password), transport=transport
+    ) as client:
+        for _ in range(START_S_MAX * 10):
+            try:
+                if client.get("/exec", params={"query": "select 1"}).status_code == 200:
+                    psycopg.connect(
+                        host=address.pg_host, port=address.pg_port, dbname="qdb",
+                        user=address.user, password=address.password, connect_timeout=5,
+                    ).close()  # fmt: skip
+                    return
+            except (httpx.HTTPError, psycopg.Error):
+                pass
+            try:
+                process.wait(0.1)
+            except subprocess.TimeoutExpired:
+                continue
+            break
+    raise RuntimeError(f"no database: {launch.log_file.read_text(errors='replace')[-2000:]}")
