@@ -69,7 +69,7 @@ class Daemon:
         self.tables = {name: TableProgress(number, name) for name, number in TABLES.items()}
         self.writers: list[TableWriter] = []
         self.watch: AppliedWatch | None = None
-        self.side = SideTables(self.spool, clock)
+        self.side = SideTables(self.spool, clock, FEEDS, config.data_dir / "quarantine")
         venue_clock = VenueClock()
         self.feeds = [
             FeedState(
@@ -156,7 +156,7 @@ class Daemon:
                             capture.start_soon(
                                 run_feed, feed, self.config.feeds[feed.spec.name], rest,
                                 pacers[feed.spec.exchange], self._child_rng(), self.stop,
-                                self.side.krw_coins, self._on_instruments,
+                                self.krw.coins, self._on_instruments,
                             )  # fmt: skip
                         capture.start_soon(self._end_capture, hard_end)
                         self.state = "running"
@@ -173,7 +173,7 @@ class Daemon:
         hard_end.deadline = trio.current_time() + CAPTURE_END_S
 
     def _on_instruments(self, feed: FeedState, instruments: list[Instrument]) -> None:
-        self.side.instruments(feed.spec, instruments)
+        self.side.instruments(instruments)
 
     async def _flush_loop(self) -> None:
         while True:

@@ -1,7 +1,8 @@
-"""What the parts say to each other: instruments, records, positions, and the Protocols between them."""
+"""What the parts say to each other: instruments, records, holes, and the Protocols between them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
 
 import msgspec
@@ -38,6 +39,38 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     rows: int
     payload: bytes
     received_ns: int = 0  # when its oldest row was received; 0: not measured
+
+
+class Hole(msgspec.Struct, frozen=True, kw_only=True):
+    """A hole that the road saw. Ids are 0 where the feed has none, times exchange ns, 0 unknown."""
+
+    symbol: str
+    cause: str
+    first_id: int
+    last_id: int
+    from_ns: int
+    to_ns: int
+
+
+class FeedName(Protocol):
+    """What a row of a side table says of its feed."""
+
+    @property
+    def exchange(self) -> str: ...  # noqa: D102
+    @property
+    def market_type(self) -> str: ...  # noqa: D102
+
+
+class SideSink(Protocol):
+    """Where everything but trades goes: quarantine and the ledger, seen from the capture side."""
+
+    def keep(self, feed: FeedName, reason: str, raw: bytes, rows: int, detail: str = "") -> None:
+        """Put a message that could not be read, or had refused rows, into quarantine."""
+        ...
+
+    def holes(self, feed: FeedName, holes: Iterable[Hole]) -> None:
+        """Open ledger rows; they go in front of the rows that showed the holes (R3)."""
+        ...
 
 
 class RowSink(Protocol):

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import msgspec
-import structlog
 
 from pumpwatch._fast.ilp import RowBuffer
 from pumpwatch._fast.instruments import InstrumentTable
 from pumpwatch._fast.road import FeedRoad, VenueClock
 from pumpwatch.clock import Clock
-from pumpwatch.model import Instrument, Record, RowSink
+from pumpwatch.model import Hole, Instrument, Record, RowSink, SideSink
 from pumpwatch.venues.spec import FeedSpec
 
-log = structlog.get_logger()
+if TYPE_CHECKING:
+    from pumpwatch._fast.intake import News
 
 FLUSH_BYTES = 256 * 1024  # a record; below it the 10 ms flush takes what there is
 
@@ -34,18 +34,6 @@ class ConnectionState(msgspec.Struct):
     error: str = ""
 
 
-class SideRows:
-    """Takes rows of other tables than trades; daemon.py gives the one that fills the spool."""
-
-    def quarantine(self, feed: FeedSpec, reason: str, raw: bytes, rows: int, at_ns: int) -> None:
-        """A message or row that was not understood."""
-        raise NotImplementedError
-
-    def gap(self, feed: FeedSpec, symbol: str, cause: str, facts: dict[str, Any]) -> None:
-        """A hole in a feed."""
-        raise NotImplementedError
-
-
 class FeedState:
     """The parts that all connections of a feed share, and the way from C to the spool."""
 
@@ -54,7 +42,7 @@ class FeedState:
         spec: FeedSpec,
         number: int,
         sink: RowSink,
-        side: SideRows,
+        side: SideSink,
         clock: Clock,
         venue_clock: VenueClock,
         *,
@@ -70,9 +58,7 @@ class FeedState:
         self.error = ""
         self.rows = RowBuffer()
         self.table = InstrumentTable(spec.exchange, spec.market_type)
-        self.road = FeedRoad(
-            spec.parser, self.table, self.rows, venue_clock, number, history_ns
-        )
+        self.road = FeedRoad(spec.parser, self.table, self.rows, venue_clock, number, history_ns)
         self.sink = sink
         self.side = side
         self.clock = clock
@@ -101,17 +87,24 @@ class FeedState:
     def take_quarantine(self, quarantine: list[tuple[str, bytes, int]]) -> None:
         """Keep what could not be read, with its reason."""
         for reason, raw, rows in quarantine:
-            self.side.quarantine(self.spec, reason, raw, rows, self.clock.wall_ns())
+            self.side.keep(self.spec, reason, raw, rows)
 
-    def take_news(self, news: list[tuple[str, int, int, int, int, int]]) -> None:
-        """Holes that the road saw become ledger rows, in front of the rows that showed them (R3)."""
-        for cause, number, first, last, from_ns, to_ns in news:
-            self.side.gap(
-                self.spec,
-                self.table.symbols[number],
-                cause,
-                {"first_id": first, "last_id": last, "from_ns": from_ns, "to_ns": to_ns},
-            )
+    def take_news(self, news: list[News]) -> None:
+        """Make holes that the road saw ledger rows, in front of the rows that showed them (R3)."""
+        self.side.holes(
+            self.spec,
+            [
+                Hole(
+                    symbol=self.table.symbols[number],
+                    cause=cause,
+                    first_id=first,
+                    last_id=last,
+                    from_ns=from_ns,
+                    to_ns=to_ns,
+                )
+                for cause, number, first, last, from_ns, to_ns in news
+            ],
+        )
 
     @property
     def wanted(self) -> int:
