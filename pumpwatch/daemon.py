@@ -20,9 +20,10 @@ from pumpwatch._fast.road import VenueClock
 from pumpwatch.budget import host_memory_mib, plan_memory
 from pumpwatch.capture.feed import ConnectPacer, run_feed
 from pumpwatch.capture.feed_state import FeedState
+from pumpwatch.capture.krw import KrwCoins
 from pumpwatch.clock import Clock, SystemClock
 from pumpwatch.config import Config, RunOptions
-from pumpwatch.errors import EXIT_GOOD, PumpWatchError, SchemaError
+from pumpwatch.errors import EXIT_GOOD, SchemaError
 from pumpwatch.model import Instrument
 from pumpwatch.monitor import Monitor
 from pumpwatch.rest import RestClient
@@ -42,6 +43,7 @@ log = structlog.get_logger()
 
 FLUSH_S = 0.01  # rows wait at most this long for their record (promise 1)
 DRAIN_POLL_S = 0.05
+KRW_WAIT_S = 3.0  # for the won market lists, which only matter where a venue takes fewer symbols
 CAPTURE_END_S = 10.0  # for closing handshakes; then the sockets are dropped
 
 
@@ -115,6 +117,7 @@ class Daemon:
                 await self._with_capture(task_status)
                 self.state = "draining"
                 await self._drain()
+                self.state = "drained"
                 if self.at_end is not None:
                     await self.at_end()
                 store.cancel_scope.cancel()
@@ -147,16 +150,19 @@ class Daemon:
 
     async def _with_capture(self, task_status: trio.TaskStatus[Daemon]) -> None:
         async with RestClient(self.config, self._child_rng()) as rest:
+            krw = KrwCoins(rest, self.config.listing)
             pacers = {spec.exchange: ConnectPacer(spec.connect_interval_s) for spec in FEEDS}
             async with trio.open_nursery() as flusher:
                 flusher.start_soon(self._flush_loop)
                 with trio.CancelScope() as hard_end:
                     async with trio.open_nursery() as capture:
+                        capture.start_soon(krw.run, self.stop)
+                        await krw.first(KRW_WAIT_S)
                         for feed in self.feeds:
                             capture.start_soon(
                                 run_feed, feed, self.config.feeds[feed.spec.name], rest,
                                 pacers[feed.spec.exchange], self._child_rng(), self.stop,
-                                self.krw.coins, self._on_instruments,
+                                krw.coins, self._on_instruments,
                             )  # fmt: skip
                         capture.start_soon(self._end_capture, hard_end)
                         self.state = "running"
@@ -166,6 +172,7 @@ class Daemon:
                     log.warning("capture_cut", reason="a venue did not answer the close in time")
                 flusher.cancel_scope.cancel()
             self._flush()
+        self.side.close()
 
     async def _end_capture(self, hard_end: trio.CancelScope) -> None:
         await self.stop.wait()
@@ -188,7 +195,7 @@ class Daemon:
         """Wait until all is applied, at most ``shutdown_s``; what is left stays in the spool."""
         assert self.watch is not None
         with trio.move_on_after(self.config.system.shutdown_s):
-            while not self.spool.is_drained(self.watch.applied):
+            while not self.spool.is_drained(self.watch.applied):  # noqa: ASYNC110 - polled by design
                 await trio.sleep(DRAIN_POLL_S)
             log.info("drained")
             return

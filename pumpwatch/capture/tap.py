@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import trio
+from trio_websocket import HandshakeError
 
 from pumpwatch._fast.intake import Intake
 from pumpwatch.clock import Clock
@@ -27,8 +28,9 @@ SWITCHED = b"HTTP/1.1 101"  # any other answer is a refusal: what follows is its
 class Tap(trio.abc.Stream):
     """Feeds one connection's bytes to its intake.
 
-    ``on_chunk`` is called after each read with the trio time; it must not block. Raises
-    trio.BrokenResourceError where the bytes are no WebSocket; ``error`` then says why.
+    ``on_chunk`` is called with the trio time after each read and each pause; it must not block.
+    Raises trio.BrokenResourceError where the bytes are no WebSocket (``error`` then says why), and
+    HandshakeError where the answer to the handshake is cut: trio-websocket would go on waiting.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Tap(trio.abc.Stream):
                 self.is_paused = True
                 await self._sink.room()
                 self.is_paused = False
+                self._on_chunk(trio.current_time())
             data = await self._stream.receive_some(READ_BYTES)
             if not data:
                 return b""
@@ -75,7 +78,9 @@ class Tap(trio.abc.Stream):
             data = await self._stream.receive_some(READ_BYTES)
             head += data
             end = head.find(HEADERS_END)
-            if end < 0 and data and len(head) < HEADERS_BYTES_MAX:
+            if end < 0 and not data:
+                raise HandshakeError("the answer was cut")
+            if end < 0 and len(head) < HEADERS_BYTES_MAX:
                 continue
             self._head = None
             self._is_refused = not head.startswith(SWITCHED)
