@@ -32,13 +32,13 @@ def commit() -> str:
 
 
 def emit(bench: str, case: str, rows: int, seconds: float, **more: Any) -> None:
-    """One case's line on stdout."""
+    """One case's line on stdout; 0 seconds where something else is counted."""
     line = {
         "bench": bench,
         "case": case,
         "rows": rows,
         "seconds": round(seconds, 6),
-        "rows_per_s": round(rows / seconds),
+        "rows_per_s": round(rows / seconds) if seconds else None,
         **more,
     }
     print(json.dumps(line), flush=True)

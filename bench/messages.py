@@ -165,7 +165,8 @@ def kucoin_spot(rows: list[Row]) -> Any:
     symbol = f"{row.market.base}-USDT"
     number = str(row.market.next_id(7))
     data = {"makerOrderId": hex24(row.market.rng), "price": row.price, "sequence": number,
-            "side": side(row), "size": row.size, "symbol": symbol, "takerOrderId": hex24(row.market.rng),
+            "side": side(row), "size": row.size, "symbol": symbol,
+            "takerOrderId": hex24(row.market.rng),
             "time": str(row.ns), "tradeId": number, "type": "match"}  # fmt: skip
     return {"topic": f"/market/match:{symbol}", "type": "message", "subject": "trade.l3match",
             "data": data}  # fmt: skip

@@ -29,11 +29,15 @@ class Road:
         self.road = FeedRoad(form.parser, self.table, self.rows, VenueClock(), 1, HISTORY_NS)
         self.intake = Intake(self.road)
 
+    def feed(self, chunk: bytes) -> None:
+        """One chunk through."""
+        self.intake.feed(chunk, RECEIVE_NS)
+
     def run(self, chunks: list[bytes]) -> int:
         """All chunks through, lines taken out as the spool takes them; returns the rows."""
         taken = 0
         for chunk in chunks:
-            self.intake.feed(chunk, RECEIVE_NS)
+            self.feed(chunk)
             if self.rows.size_bytes >= FLUSH_BYTES:
                 taken += self.rows.take()[1]
         return taken + self.rows.take()[1]
