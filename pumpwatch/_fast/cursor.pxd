@@ -75,69 +75,76 @@ cdef bint skip_value_at_depth(Cursor* cur, int depth) noexcept nogil
 cdef bint take_long_decimal(Cursor* cur, Decimal* value, bint* negative) noexcept nogil
 
 
+cdef inline const char* string_end(const char* at, const char* end) noexcept nogil:
+    """The first quote, backslash or control character; ``end`` where there is none."""
+    cdef uint64_t stops
+    cdef unsigned char c
+    while end - at >= 8:
+        stops = string_stops(load_word(at))
+        if stops:
+            return at + (low_zeros(stops) >> 3)
+        at += 8
+    while at < end:
+        c = <unsigned char>at[0]
+        if c == c'"' or c == c'\\' or c < 0x20:
+            return at
+        at += 1
+    return end
+
+
 cdef inline bint take_string(Cursor* cur, Batch* batch, const char** text, Py_ssize_t* size) noexcept nogil:
     """A JSON string; ``text`` points into the message, or into ``batch.scratch`` when it had escapes."""
     cdef const char* start
-    cdef uint64_t stops
-    cdef unsigned char c
+    cdef const char* at
     if not take_char(cur, c'"'):
         return 0
     start = cur.at
-    while cur.end - cur.at >= 8:
-        stops = string_stops(load_word(cur.at))
-        if stops:
-            cur.at += low_zeros(stops) >> 3
-            break
-        cur.at += 8
-    while cur.at < cur.end:
-        c = <unsigned char>cur.at[0]
-        if c == c'"':
-            text[0] = start
-            size[0] = cur.at - start
-            cur.at += 1
-            return 1
-        if c == c'\\':
-            cur.at = start
-            return take_escaped_string(cur, batch, text, size)
-        if c < 0x20:
-            return 0
-        cur.at += 1
-    return 0
+    at = string_end(start, cur.end)
+    if at >= cur.end:
+        return 0
+    if at[0] == c'"':
+        text[0] = start
+        size[0] = at - start
+        cur.at = at + 1
+        return 1
+    return at[0] == c'\\' and take_escaped_string(cur, batch, text, size)
 
 
-cdef inline Py_ssize_t take_run(Cursor* cur, uint64_t* total) noexcept nogil:
-    """The digits at the cursor appended to ``total``, which wraps behind the 19th; how many."""
-    cdef const char* start = cur.at
-    cdef uint64_t word
+cdef inline const char* digits_end(const char* at, const char* end, uint64_t* value) noexcept nogil:
+    """Behind the digits at ``at``, which are appended to ``value``; it wraps behind the 19th."""
+    cdef uint64_t total = value[0], word
     cdef unsigned char digit
     cdef int count
-    while cur.end - cur.at >= 8:
-        word = load_word(cur.at)
+    while end - at >= 8:
+        word = load_word(at)
         count = digit_run(word)
         if count < 8:
             if count:
-                total[0] = total[0] * POWERS[count] + digits_value(word, count)
-                cur.at += count
-            return cur.at - start
-        total[0] = total[0] * 100000000 + digits_value(word, 8)
-        cur.at += 8
-    while cur.at < cur.end:
-        digit = <unsigned char>(cur.at[0] - c'0')
+                total = total * POWERS[count] + digits_value(word, count)
+            value[0] = total
+            return at + count
+        total = total * 100000000 + digits_value(word, 8)
+        at += 8
+    while at < end:
+        digit = <unsigned char>(at[0] - c'0')
         if digit > 9:
             break
-        total[0] = total[0] * 10 + digit
-        cur.at += 1
-    return cur.at - start
+        total = total * 10 + digit
+        at += 1
+    value[0] = total
+    return at
 
 
 cdef inline bint take_digits(Cursor* cur, uint64_t* value) noexcept nogil:
     """Digits without sign, at most 19 so that the value fits; no leading zero."""
     cdef const char* start = cur.at
     cdef uint64_t total = 0
-    cdef Py_ssize_t count = take_run(cur, &total)
+    cdef const char* at = digits_end(start, cur.end, &total)
+    cdef Py_ssize_t count = at - start
     if count == 0 or count > 19 or (start[0] == c'0' and count > 1):
         return 0
     value[0] = total
+    cur.at = at
     return 1
 
 
@@ -163,37 +170,35 @@ cdef inline bint take_unsigned(Cursor* cur, uint64_t* value) noexcept nogil:
 
 cdef inline bint take_decimal_signed(Cursor* cur, Decimal* value, bint* negative) noexcept nogil:
     """A number, bare or in quotes, exactly: mantissa and exponent, sign apart."""
-    cdef Cursor start
-    cdef bint quoted
-    cdef uint64_t total = 0
+    cdef bint quoted = take_char(cur, c'"')
+    cdef const char* at = cur.at
+    cdef const char* end = cur.end
     cdef const char* first
-    cdef Py_ssize_t whole, fraction = 0
-    quoted = take_char(cur, c'"')
-    start = cur[0]
-    negative[0] = 0
-    if cur.at < cur.end and cur.at[0] == c'-':
-        negative[0] = 1
-        cur.at += 1
-    first = cur.at
-    whole = take_run(cur, &total)
-    if whole == 0 or (first[0] == c'0' and whole > 1):
+    cdef const char* point
+    cdef uint64_t total = 0
+    cdef bint minus = at < end and at[0] == c'-'
+    at += minus
+    first = at
+    at = point = digits_end(first, end, &total)
+    if at == first or (first[0] == c'0' and at - first > 1):
         return 0
-    if cur.at < cur.end and cur.at[0] == c'.':
-        cur.at += 1
-        fraction = take_run(cur, &total)
-        if fraction == 0:
+    if at < end and at[0] == c'.':
+        at = digits_end(point + 1, end, &total)
+        if at == point + 1:
             return 0
-    if whole + fraction > 19 or (cur.at < cur.end and (cur.at[0] == c'e' or cur.at[0] == c'E')):
-        cur[0] = start
+    if at - first > 19 + (at != point) or (at < end and (at[0] == c'e' or at[0] == c'E')):
         if not take_long_decimal(cur, value, negative):
             return 0
+        at = cur.at
     else:
+        negative[0] = minus
         value.mantissa = total
-        value.exponent = -<int32_t>fraction
+        value.exponent = <int32_t>(point + (at != point) - at)
     if quoted:
-        if cur.at >= cur.end or cur.at[0] != c'"':
+        if at >= end or at[0] != c'"':
             return 0
-        cur.at += 1
+        at += 1
+    cur.at = at
     return 1
 
 
