@@ -24,6 +24,7 @@ cdef enum FrameStatus:
     FRAME_CONTINUATION = 8
     FRAME_TOO_LARGE = 9
     FRAME_LENGTH = 10
+    FRAME_UTF8 = 11         # found by who takes the message; ``next_frame`` looks at no payload
 
 cdef struct Assembly:       # a fragmented message under way
     char* data

@@ -11,9 +11,10 @@ ERROR_TEXTS = {
     FRAME_CONTINUATION: "a continuation without a start, or a start inside a message",
     FRAME_TOO_LARGE: "a message larger than 1 MiB",
     FRAME_LENGTH: "a length not in its shortest form",
+    FRAME_UTF8: "a text message that is not UTF-8",
 }
-# RFC 6455 section 7.4.1: 1002 protocol error, 1009 message too big.
-CLOSE_CODES = {status: 1009 if status == FRAME_TOO_LARGE else 1002 for status in ERROR_TEXTS}
+# RFC 6455 section 7.4.1: 1002 protocol error, 1007 not UTF-8, 1009 message too big.
+CLOSE_CODES = dict.fromkeys(ERROR_TEXTS, 1002) | {FRAME_UTF8: 1007, FRAME_TOO_LARGE: 1009}
 
 
 cdef void assembly_free(Assembly* assembly) noexcept:

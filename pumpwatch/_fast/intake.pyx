@@ -6,13 +6,14 @@ from libc.string cimport memcpy
 from cpython.bytes cimport PyBytes_FromStringAndSize
 
 from pumpwatch._fast.frames cimport (
-    FRAME_CONTROL, FRAME_MESSAGE, FRAME_MORE, FRAME_PART, OP_BINARY, FrameStatus, assembly_free, frame_size,
+    FRAME_CONTROL, FRAME_MESSAGE, FRAME_MORE, FRAME_PART, FRAME_UTF8, OP_BINARY, FrameStatus, assembly_free, frame_size,
     next_frame,
 )
 from pumpwatch._fast.ilp cimport render_received
 from pumpwatch._fast.parser cimport parse_message
 from pumpwatch._fast.road cimport NEWS_JUMP, NEWS_RANGE, NEWS_RESET, REFUSED_NOT, News, lane_free
 from pumpwatch._fast.trade cimport PARSE_OTHER, PARSE_TRADES
+from pumpwatch._fast.utf8 cimport is_utf8
 
 from pumpwatch._fast.frames import CLOSE_CODES, ERROR_TEXTS
 from pumpwatch.errors import ProtocolError
@@ -21,11 +22,12 @@ cdef enum:
     FOR_SESSION = -1
     REASON_MALFORMED = 16
     REASON_BINARY = 17
+    REASON_UTF8 = 18
     STATUS_NO_MEMORY = 99
 
 REASONS = {
     1: "unknown_symbol", 2: "time", 3: "overflow", 4: "memory",
-    REASON_MALFORMED: "malformed", REASON_BINARY: "binary",
+    REASON_MALFORMED: "malformed", REASON_BINARY: "binary", REASON_UTF8: "utf8",
 }
 NEWS_NAMES = ("id_jump", "id_reset", "merged_range", "unaligned")
 
@@ -125,12 +127,14 @@ cdef class Intake:
         cdef const char* end = data + size
         cdef Frame frame
         cdef FrameStatus status
+        cdef int taken
         while True:
             status = next_frame(at, end, &self.assembly, &frame)
             if status == FRAME_MESSAGE:
-                if not self.take_message(&frame):
+                taken = self.take_message(&frame)
+                if taken != FRAME_MORE:
                     used[0] = at - data
-                    return STATUS_NO_MEMORY
+                    return taken
             elif status == FRAME_CONTROL:
                 if not grow(&self.control, &self.control_capacity, self.control_size + frame.frame_bytes):
                     used[0] = at - data
@@ -142,37 +146,45 @@ cdef class Intake:
                 return status
             at += frame.frame_bytes
 
-    cdef bint take_message(self, Frame* frame) noexcept nogil:
+    cdef int take_message(self, Frame* frame) noexcept nogil:
+        """FRAME_MORE, or what ends the connection."""
         cdef ParseStatus status
         cdef Refusal refusal
         cdef int64_t refused_rows = 0
+        cdef int kept
         self.messages += 1
         self.road.counts.messages += 1
         if frame.opcode == OP_BINARY:
-            self.road.counts.quarantined_messages += 1
-            return self.keep(frame.payload, frame.payload_bytes, 0, REASON_BINARY)
+            return self.set_aside(frame, REASON_BINARY)
+        if not is_utf8(frame.payload, frame.payload_bytes):
+            kept = self.set_aside(frame, REASON_UTF8)
+            return FRAME_UTF8 if kept == FRAME_MORE else kept
         status = parse_message(self.road.parser.run, frame.payload, frame.payload_bytes, &self.road.batch)
         if status == PARSE_TRADES:
             self.trades += self.road.batch.count
             refusal = self.road.take_batch(&self.lane, &refused_rows)
             if refusal == REFUSED_NOT:
-                return 1
-            return self.keep(frame.payload, frame.payload_bytes, refused_rows, <int>refusal)
+                return FRAME_MORE
+            return self.keep(frame, refused_rows, <int>refusal)
         if status == PARSE_OTHER:
             self.road.counts.other += 1
-            return self.keep(frame.payload, frame.payload_bytes, 0, FOR_SESSION)
-        self.road.counts.quarantined_messages += 1
-        return self.keep(frame.payload, frame.payload_bytes, 0, REASON_MALFORMED)
+            return self.keep(frame, 0, FOR_SESSION)
+        return self.set_aside(frame, REASON_MALFORMED)
 
-    cdef bint keep(self, const char* text, Py_ssize_t size, int64_t rows, int reason) noexcept nogil:
-        cdef Py_ssize_t capacity = self.kept_capacity * sizeof(Kept)
+    cdef int set_aside(self, Frame* frame, int reason) noexcept nogil:
+        """A message of which no row could be read."""
+        self.road.counts.quarantined_messages += 1
+        return self.keep(frame, 0, reason)
+
+    cdef int keep(self, Frame* frame, int64_t rows, int reason) noexcept nogil:
+        cdef Py_ssize_t capacity = self.kept_capacity * sizeof(Kept), size = frame.payload_bytes
         cdef Kept* entry
         if not grow(&self.kept_text, &self.kept_text_capacity, self.kept_text_size + size + 1):
-            return 0
+            return STATUS_NO_MEMORY
         if not grow(<char**>&self.kept, &capacity, (self.kept_count + 1) * sizeof(Kept)):
-            return 0
+            return STATUS_NO_MEMORY
         self.kept_capacity = capacity // sizeof(Kept)
-        memcpy(self.kept_text + self.kept_text_size, text, size)
+        memcpy(self.kept_text + self.kept_text_size, frame.payload, size)
         entry = &self.kept[self.kept_count]
         entry.offset = self.kept_text_size
         entry.size = size
@@ -180,7 +192,7 @@ cdef class Intake:
         entry.reason = reason
         self.kept_text_size += size
         self.kept_count += 1
-        return 1
+        return FRAME_MORE
 
     @property
     def has_news(self):
