@@ -129,6 +129,7 @@ def _is_perpetual(entry: Entry) -> bool:
 
 SUBSCRIBE = Subscribe(
     text='{"method":"SUBSCRIBE","params":[{args}],"id":{id}}',
+    leave_text='{"method":"UNSUBSCRIBE","params":[{args}],"id":{id}}',
     arg='"{symbol}@trade"',
     lower_case=True,
     symbols_per_request_max=200,

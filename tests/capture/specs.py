@@ -104,8 +104,7 @@ def names(count: int) -> list[str]:
 
 
 def session_of(spec: FeedSpec, symbols: list[str], seed: int = 1, **changes: Any) -> Session:
-    instruments = [instrument(symbol) for symbol in symbols]
-    return Session(spec, instruments, rng=random.Random(seed), clock=FixedClock(), **changes)
+    return Session(spec, symbols, rng=random.Random(seed), clock=FixedClock(), **changes)
 
 
 class PlainVenue:
