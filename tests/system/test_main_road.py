@@ -72,7 +72,7 @@ async def test_every_row_of_twelve_feeds_is_stored_once(tmp_path: Path) -> None:
 
 
 async def test_sigterm_in_mid_load_loses_nothing(tmp_path: Path) -> None:
-    """What was delivered before the sockets were closed is stored, at the latest by the next start."""
+    """What came before the sockets were closed is stored, at the latest by the next start."""
     print(f"seed {SEED + 1}")
     arguments = ["--rate", str(RATE), "--seed", str(SEED + 1)]
     async with (
