@@ -86,7 +86,7 @@ asan: $(STAMP)
 	cd build/asan && CFLAGS="$(SANITIZE)" $(abspath $(PY)) setup.py -q build_ext -i
 	cd build/asan && LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" PYTHONMALLOC=malloc \
 		ASAN_OPTIONS=detect_leaks=0:halt_on_error=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
-		$(abspath $(PY)) -m pytest tests/_fast tests/fuzz -q -p no:cacheprovider --hypothesis-profile=ci \
+		$(abspath $(PY)) -m pytest tests/_fast tests/fuzz -q -p no:cacheprovider --hypothesis-profile=ci -o faulthandler_timeout=600 \
 		--deselect tests/_fast/test_frames.py::test_memory_stays_bounded $(PYTEST)
 SANITIZE = -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 
