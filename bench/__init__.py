@@ -1,1 +1,1 @@
-"""Benchmarks; each prints one JSON line per case. Run as ``python -m bench.bench_daemon``."""
+"""Figures of this machine: each ``python -m bench.bench_x`` prints one JSON line per case."""
