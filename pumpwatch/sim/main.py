@@ -87,6 +87,7 @@ async def _run(settings: SimSettings, options: argparse.Namespace) -> int:
             await exchange.close()
             nursery.cancel_scope.cancel()
         await trio.sleep_forever()
+    exchange.truth.flush()  # no connection is left: what was on its way has arrived or never will
     return EXIT_GOOD
 
 

@@ -86,7 +86,9 @@ async def _read_body(http: h11.Connection, stream: trio.abc.Stream) -> bool:
             return False
 
 
-async def _reply(http: h11.Connection, stream: trio.abc.Stream, answer: Answer, method: str) -> None:
+async def _reply(
+    http: h11.Connection, stream: trio.abc.Stream, answer: Answer, method: str
+) -> None:
     headers = [
         ("content-type", "application/json"),
         ("content-length", str(len(answer.body))),
