@@ -22,6 +22,7 @@ DELAYS_KEPT = 100
 AHEAD_NS_MAX = 600 * NS
 # Nothing older can become an event again, whatever is edited into the list.
 FORGET_NS = 90 * 24 * 3600 * NS
+FORGOTTEN_AT_ONCE = 200
 MANUAL = "manual"
 CHANNELS = ("upbit_web", "upbit_socket", "bithumb_web")
 
@@ -131,6 +132,7 @@ class Detector:
             findings.seeded += is_seed
         if is_first:
             self.unchanged(source, look)
+            self._forget(source, page, look)
         return findings
 
     def unchanged(self, source: str, look: Look) -> None:
@@ -178,7 +180,6 @@ class Detector:
             edited_ns=notice.edited_ns, symbols=list(reading.symbols),
         )  # fmt: skip
         self._remember(notice.source, known)
-        self._forget(notice.source, look)
         # An edit lifts notices from before our first look into the list's first page.
         is_lifted = (
             notice.is_edited and notice.first_published_ns < self._board(notice.source).since_ns
@@ -328,14 +329,17 @@ class Detector:
         self._board(source).notices.append(seen)
         self._by_alias.setdefault(source, {}).update((alias, seen) for alias in seen.aliases)
 
-    def _forget(self, source: str, look: Look) -> None:
-        """Drop what is too old to matter, once in a while."""
+    def _forget(self, source: str, page: NoticePage, look: Look) -> None:
+        """Drop what is too old to matter and no longer shown, once there is much of it."""
         board = self._board(source)
         oldest_ns = look.board_ns - FORGET_NS - self._late_ns_max
-        if len(board.notices) % 256 or not any(n.edited_ns < oldest_ns for n in board.notices):
-            return
-        board.notices = [notice for notice in board.notices if notice.edited_ns >= oldest_ns]
-        self._by_alias[source] = {a: notice for notice in board.notices for a in notice.aliases}
+        shown = {alias for notice in page.notices for alias in notice.aliases}
+        kept = [
+            one for one in board.notices if one.edited_ns >= oldest_ns or shown & set(one.aliases)
+        ]
+        if len(board.notices) - len(kept) >= FORGOTTEN_AT_ONCE:
+            board.notices = kept
+            self._by_alias[source] = {alias: one for one in kept for alias in one.aliases}
 
     def _note_delay(self, notice: Notice, look: Look) -> None:
         delays = self.delays_ms.setdefault(notice.channel, deque(maxlen=DELAYS_KEPT))

@@ -16,11 +16,9 @@ from pumpwatch.listing.notices import NS
 from pumpwatch.listing.seen import MarketMemory, Memory
 
 CHANNEL = "{}_markets"  # also the source of events that no notice stands behind
-# A list without so many of what it had is a broken answer until the next one agrees (R21).
-SHRUNK_SHARE = 0.2
-SHRUNK_COINS = 20
 NEW_COINS_MAX = 10  # more at once are a change of the list, not listings
-GONE_LISTS = 3  # a coin is delisted when so many lists in a row do not have it
+# A coin is delisted when so many lists in a row do not have it: answers with holes come (R21).
+GONE_LISTS = 3
 ANNOUNCED_NS_MAX = 60 * 24 * 3600 * NS  # a notice this old still explains a new market
 
 
@@ -39,7 +37,6 @@ class MarketWitness:
         self._book = book
         self._unexplained: dict[tuple[str, str], _Unexplained] = {}
         self._gone: dict[str, Counter[str]] = {}
-        self._doubted: dict[str, frozenset[str]] = {}
 
     def coins(self, source: str) -> frozenset[str] | None:
         """The coins with a KRW market, as last seen; None before the first list."""
@@ -53,7 +50,7 @@ class MarketWitness:
         if market.coins is None:
             market.coins = sorted(coins)
             findings.seeded, findings.must_save = len(coins), True
-        elif not self._is_broken(source, coins, set(market.coins)):
+        else:
             self._compare(source, coins, look, findings)
         market.looked_ns = look.sent_ns
         return findings
@@ -78,15 +75,6 @@ class MarketWitness:
 
     def _market(self, source: str) -> MarketMemory:
         return self._memory.markets.setdefault(source, MarketMemory())
-
-    def _is_broken(self, source: str, coins: frozenset[str], known: set[str]) -> bool:
-        lost = len(known - coins)
-        if lost > SHRUNK_COINS and lost > SHRUNK_SHARE * len(known):
-            is_said_again = self._doubted.get(source) == coins
-            self._doubted[source] = coins
-            return not is_said_again
-        self._doubted.pop(source, None)
-        return False
 
     def _compare(self, source: str, coins: frozenset[str], look: Look, findings: Findings) -> None:
         market = self._market(source)

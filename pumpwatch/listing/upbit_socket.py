@@ -5,8 +5,11 @@ It replays nothing and may lag the web page (LISTINGS 1.2), so it runs beside th
 
 from __future__ import annotations
 
+import ssl
 import uuid
 from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
 
 import jwt
 import msgspec
@@ -16,7 +19,7 @@ from trio_websocket import (
     ConnectionRejected,
     HandshakeError,
     WebSocketConnection,
-    open_websocket_url,
+    wrap_client_stream,
 )
 
 from pumpwatch.clock import Clock
@@ -80,23 +83,67 @@ async def watch_socket(
     on_news: Callable[[SocketNews, Look], None],
 ) -> None:
     """Connect, subscribe, hand on what comes. Ends with a VenueError only."""
-    headers = [(b"authorization", f"Bearer {keys.token()}".encode())]
+    stream, host, resource = await _dial(url)
     try:
-        async with open_websocket_url(
-            url, extra_headers=headers, message_queue_size=64,
-            max_message_size=MESSAGE_BYTES_MAX,
-            connect_timeout=CONNECT_TIMEOUT_S, disconnect_timeout=CONNECT_TIMEOUT_S,
-        ) as socket:  # fmt: skip
-            await socket.send_message(
-                msgspec.json.encode([{"ticket": str(uuid.uuid4())}, *SUBSCRIPTION]).decode()
-            )
+        async with trio.open_nursery() as nursery:
+            socket = await _shake_hands(nursery, stream, host, resource, keys)
             await _listen(socket, clock, on_alive, on_news)
-    except ConnectionRejected as error:
-        after_s = _retry_after(error, clock)
-        text = f"{NAME}: the handshake was refused with HTTP {error.status_code}"
-        raise BoardRefusedError(text, error.status_code, after_s) from None
-    except (HandshakeError, ConnectionClosed, OSError) as error:
-        raise VenueError(f"{NAME}: {type(error).__name__}: {error}") from error
+    except* (VenueError, HandshakeError, ConnectionClosed, trio.TooSlowError) as group:
+        raise _reason(group, clock) from None
+    finally:
+        # trio-websocket leaves the stream of a refused handshake open.
+        with trio.move_on_after(1.0, shield=True):
+            await trio.aclose_forcefully(stream)
+
+
+def _reason(group: BaseExceptionGroup[Any], clock: Clock) -> VenueError:
+    """Why the connection ended: trio-websocket's own task fails beside ours."""
+    leaf: BaseException = group
+    while isinstance(leaf, BaseExceptionGroup):
+        leaf = leaf.exceptions[0]
+    if isinstance(leaf, VenueError):
+        return leaf
+    if isinstance(leaf, ConnectionRejected):
+        text = f"{NAME}: the handshake was refused with HTTP {leaf.status_code}"
+        return BoardRefusedError(text, leaf.status_code, _retry_after(leaf, clock))
+    return VenueError(f"{NAME}: {type(leaf).__name__}: {leaf}")
+
+
+async def _dial(url: str) -> tuple[trio.abc.Stream, str, str]:
+    """Connect; returns the stream, the Host header and the resource. Raises VenueError."""
+    parts = urlsplit(url)
+    assert parts.hostname is not None
+    is_tls = parts.scheme == "wss"
+    port = parts.port or (443 if is_tls else 80)
+    host = parts.hostname if parts.port is None else f"{parts.hostname}:{port}"
+    resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    try:
+        with trio.fail_after(CONNECT_TIMEOUT_S):
+            if is_tls:
+                context = ssl.create_default_context()
+                return (
+                    await trio.open_ssl_over_tcp_stream(parts.hostname, port, ssl_context=context),
+                    host,
+                    resource,
+                )
+            return await trio.open_tcp_stream(parts.hostname, port), host, resource
+    except (OSError, trio.BrokenResourceError, trio.TooSlowError) as error:
+        raise VenueError(f"{NAME}: cannot connect: {error!r}") from error
+
+
+async def _shake_hands(
+    nursery: trio.Nursery, stream: Any, host: str, resource: str, keys: SocketKeys
+) -> WebSocketConnection:
+    """Open the WebSocket and subscribe."""
+    with trio.fail_after(CONNECT_TIMEOUT_S):
+        socket = await wrap_client_stream(
+            nursery, stream, host, resource,
+            extra_headers=[(b"authorization", f"Bearer {keys.token()}".encode())],
+            max_message_size=MESSAGE_BYTES_MAX,
+        )  # fmt: skip
+        request = [{"ticket": str(uuid.uuid4())}, *SUBSCRIPTION]
+        await socket.send_message(msgspec.json.encode(request).decode())
+    return socket
 
 
 async def _listen(
