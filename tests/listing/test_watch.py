@@ -257,6 +257,32 @@ async def test_a_crash_between_row_and_file_makes_no_double(tmp_path: Path) -> N
         assert third.revisions == told.events
 
 
+async def test_an_event_is_on_disk_long_before_the_end(tmp_path: Path) -> None:
+    async with living(tmp_path) as world, world.watch() as (_, told):
+        file = MemoryFile(tmp_path / MEMORY_FILE)
+        await until(lambda: file.load() is not None)  # what was seeded
+        world.play(KRW_ONE)
+        await until(lambda: told.events)
+        at_s = trio.current_time()
+        await until(lambda: file.load().events == told.events)  # type: ignore[union-attr]
+        assert trio.current_time() - at_s < 2
+
+
+async def test_a_request_waits_for_the_disk(tmp_path: Path) -> None:
+    async with living(tmp_path) as world, world.watch() as (_, told):
+        path = tmp_path / MEMORY_FILE
+        await until(path.exists)
+        path.unlink()
+        path.mkdir()  # nothing can be saved in its place
+        put_request(tmp_path, ListingRequest(symbol="SOMI", announced_ns=NS))
+        await until(lambda: len(told.kinds("memory")) >= 2)
+        assert waiting_requests(tmp_path)
+        path.rmdir()
+        await until(lambda: not waiting_requests(tmp_path))
+        assert len(told.events) == 1
+        assert MemoryFile(path).load().events == told.events  # type: ignore[union-attr]
+
+
 async def test_a_damaged_memory_is_said_and_the_watch_goes_on(tmp_path: Path) -> None:
     (tmp_path / MEMORY_FILE).write_bytes(b"{")
     async with living(tmp_path) as world, world.watch() as (_, told):
