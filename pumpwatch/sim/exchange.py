@@ -11,7 +11,7 @@ import trio
 
 from pumpwatch.clock import Clock
 from pumpwatch.sim.binance import BinanceFutures, BinanceSpot
-from pumpwatch.sim.boards import BOARDS, answer_board
+from pumpwatch.sim.boards import BOARDS, Boards
 from pumpwatch.sim.bybit import BybitFutures, BybitSpot
 from pumpwatch.sim.connection import Connection
 from pumpwatch.sim.engine import Engine
@@ -65,6 +65,10 @@ class Exchange:
             venue.open_connections = partial(self._open_connections, exchange)
             venue.budgets = budgets.setdefault(exchange, {})
         self.engine = Engine(self.markets, settings, clock)
+        self.boards = Boards(
+            clock, random.Random(settings.seed * 100 + 99),
+            limits=settings.rest_limits, time_scale=settings.time_scale,
+        )  # fmt: skip
         self.truth = TruthLog(truth_dir, self.markets)
 
     def listen_at(self, host: str, port: int, *, tls: bool = False) -> dict[str, dict[str, str]]:
@@ -88,6 +92,9 @@ class Exchange:
     async def _connect(
         self, name: str, stream: trio.abc.Stream, head: bytes, upgrade: Upgrade
     ) -> None:
+        if name == "upbit":
+            await self.boards.sockets.serve(stream, head, upgrade)
+            return
         venue = self.venues.get(name)
         if venue is None:
             await stream.send_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
@@ -107,7 +114,7 @@ class Exchange:
         if name == "control":
             return await self._control(request)
         if name in BOARDS:
-            return answer_board(name, request)
+            return self.boards.answer(name, request)
         venue = self.venues.get(name)
         if venue is None:
             return NOT_FOUND
@@ -119,6 +126,8 @@ class Exchange:
         return answer
 
     async def _control(self, request: Request) -> Answer:
+        if request.path == "/boards":
+            return self.boards.control(request)
         match request.method, request.path:
             case "GET", "/stats":
                 return json_answer(self.stats())

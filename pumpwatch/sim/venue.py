@@ -129,6 +129,7 @@ class Request:
     path: str
     query: Mapping[str, str]
     headers: Mapping[str, str]
+    body: bytes = b""
 
     def number(self, name: str, default: int, most: int | None = None) -> int:
         """A whole number of the query. Raises ValueError for something else."""

@@ -142,6 +142,10 @@ class SideTables:
             )
         self._append("instruments", lines)
 
+    def listing_event(self, line: bytes) -> None:
+        """A row of listing_events, as pumpwatch.listing makes it."""
+        self._append("listing_events", [line])
+
     def close(self) -> None:
         """End the quarantine's overflow file."""
         self.quarantine.close()
