@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pumpwatch.balance import FeedBalance, differences
@@ -25,6 +25,7 @@ def balance(**changes: int) -> FeedBalance:
     return FeedBalance(feed="okx_spot", **(counts | changes))
 
 
+@settings(deadline=None)
 @given(st.lists(COUNT, min_size=11, max_size=11))
 def test_rows_that_go_their_way_balance_at_every_moment(counts: list[int]) -> None:
     (repeated, skipped, quarantined, buffered, queued, waiting, unapplied, applied, refused, lost,

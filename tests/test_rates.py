@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pumpwatch.rates import LAG_BUCKETS_S, LagHistogram, Rate
@@ -49,6 +49,7 @@ def test_buckets_grow_by_a_quarter() -> None:
     assert all(1.24 <= ratio <= 1.29 for ratio in ratios)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.floats(0.001, 799.0), st.integers(1, 1000)), min_size=1),
     st.floats(0.0, 1.0),

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pumpwatch.errors import ServerError
@@ -115,6 +115,7 @@ def test_each_feed_is_counted_for_itself() -> None:
     assert counts(idle) == (0, 0, 0, 0, 0, 0)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 9)), st.lists(st.integers(0, 9)))
 def test_the_counts_are_those_of_plain_sets(sent: list[int], found: list[int]) -> None:
     one = tally(truth(*map(trade, sent)), stored(*map(trade, found)))

@@ -153,7 +153,9 @@ class Generator:
         chance = np.sort(chance + rank) - rank  # sorts within each symbol: its rank comes first
         ns = start_ns + (chance * (end_ns - start_ns)).astype(np.int64)
         steps = self._steps_ns[grouped.symbol]
-        return np.maximum(ns - ns % steps, self._tape.last_ns[grouped.symbol])
+        # A recorded time may lie between two steps; what follows it is on the grid again.
+        last_ns = self._tape.last_ns[grouped.symbol]
+        return np.maximum(ns - ns % steps, last_ns + -last_ns % steps)
 
     def _make_equal(self, grouped: Grouped, ns: Ints, template: Ints, from_ns: int) -> None:
         """Some trades become equal to the one before, within a message and across two."""

@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--burst", type=int, default=0, metavar="ROWS", help="one symbol at once, every 5 s")
     add("--truth", type=Path, default=None, metavar="DIR", help="log every delivered trade here")
     add("--boards", type=Path, default=None, metavar="FILE", help="script of the notice boards")
-    add("--write-config", type=Path, default=None, metavar="FILE", help="TOML with [feeds.*] and [listing.*]")
+    add("--write-config", type=Path, default=None, metavar="FILE", help="TOML: feeds and boards")
     add("--no-recorded", action="store_true", help="synthetic trades only")
     add("--no-rest-limits", action="store_true", help="REST without request budgets")
     add("--gate-ranges", action="store_true", help="Gate spot messages for several trades (R7)")

@@ -209,7 +209,9 @@ class Market:
         tape, instrument = self.tape, self.instruments[symbol]
         first = int(tape.next_number[symbol])
         number = first + np.arange(count)
-        ns = np.full(count, max(now_ns // 1000 * 1000, int(tape.last_ns[symbol])))
+        step_ns = self.venue.step_ns(instrument)
+        earliest_ns = -(-int(tape.last_ns[symbol]) // step_ns) * step_ns
+        ns = np.full(count, max(now_ns // step_ns * step_ns, earliest_ns))
         pool = self.generator.pool_of(symbol) + np.arange(count) % self._per_symbol
         batch = tape.add_rows(symbol, NewRows(ns, number, number, pool))
         tape.next_number[symbol] = tape.next_sequence[symbol] = first + count

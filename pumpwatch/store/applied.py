@@ -89,7 +89,7 @@ class AppliedWatch:
             elif None not in wal.get(name, (None,)):  # else it is being made or dropped
                 state = WalState(ids[name], *wal[name])
                 if not table.observe(state, before[name]):
-                    self._start_again(table, state.table_id)
+                    self._start_again(table, state)
             self.applied[table.number] = table.applied
         self._measure_lag()
         await self._spool.release(self.applied)
@@ -97,15 +97,16 @@ class AppliedWatch:
         await self._move_side_rows()
         await self._resume_suspended()
 
-    def _start_again(self, table: TableProgress, table_id: int | None) -> None:
+    def _start_again(self, table: TableProgress, seen: WalState | None) -> None:
         if table.table_id is None:
             return  # known to be gone already
-        event = "table_set_back" if table_id == table.table_id else "table_recreated"
+        table_id = None if seen is None else seen.table_id
+        event = "table_lost_rows" if table_id == table.table_id else "table_recreated"
         log.error(event, table=table.name, was=table.table_id, now=table_id,
                   action="send again what is not released")  # fmt: skip
         self._forget_released()
         is_counted = table.number == BIG_TABLE
-        table.start_again(table_id, self._spool.released_by_feed if is_counted else Counter())
+        table.start_again(seen, self._spool.released_by_feed if is_counted else Counter())
         self._spool.wake_readers()
 
     def _forget_released(self) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from enum import Enum
 from typing import Protocol
 
 import httpx
 import msgspec
+import trio
 
 from pumpwatch.store.server import ServerAddress
 
+CLOSE_S_MAX = 1.0
 REQUEST_TIMEOUT_S = 60.0  # 100,000 rows take 0.2 s; a hanging server is noticed all the same
 # What the same bytes may be sent again for: with DEDUP that is safe.
 RETRY_STATUSES = frozenset({500, 502, 503, 504, 507, 509, 523, 524, 529, 599})
@@ -53,33 +56,77 @@ class IlpSender(Protocol):
         """Send lines of one table as one transaction."""
         ...
 
+    def renew(self) -> None:
+        """Use new connections from now on."""
+        ...
+
+
+class _Line:
+    """A pool of connections and how many requests are on it."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self.client = client
+        self.requests = 0
+
 
 class IlpClient:
     """POSTs to one server; never raises for what a network or a server can do."""
 
     def __init__(
-        self, address: ServerAddress, transport: httpx.AsyncBaseTransport | None = None
+        self,
+        address: ServerAddress,
+        transport: Callable[[], httpx.AsyncBaseTransport] = httpx.AsyncHTTPTransport,
     ) -> None:
-        self._client = httpx.AsyncClient(
-            base_url=address.http_url,
-            auth=httpx.BasicAuth(address.user, address.password),
-            timeout=REQUEST_TIMEOUT_S,
-            limits=httpx.Limits(max_connections=32, max_keepalive_connections=32),
-            trust_env=False,
-            transport=transport,
+        self._address = address
+        self._transport = transport
+        self._line = self._connect()
+        self._retired: list[_Line] = []
+
+    def _connect(self) -> _Line:
+        address = self._address
+        return _Line(
+            httpx.AsyncClient(
+                base_url=address.http_url,
+                auth=httpx.BasicAuth(address.user, address.password),
+                timeout=REQUEST_TIMEOUT_S,
+                trust_env=False,
+                transport=self._transport(),
+            )
         )
+
+    def renew(self) -> None:
+        """Use new connections from now on; those under way finish on their own.
+
+        The server keeps a table open for a connection: after the table is dropped and made anew,
+        an old connection still answers 204, and its rows go nowhere.
+        """
+        self._retired.append(self._line)
+        self._line = self._connect()
 
     async def send(self, body: bytes) -> Verdict:
         """Send lines; httpx sends their exact Content-Length, so a cut body is never stored."""
+        line = self._line
+        line.requests += 1
         try:
-            response = await self._client.post("/write?precision=n", content=body)
+            response = await line.client.post("/write?precision=n", content=body)
         except httpx.HTTPError as error:
             return Verdict(Outcome.RETRY, f"{type(error).__name__}: {error}")
+        finally:
+            line.requests -= 1
+            await self._close_retired()
         return read_answer(response.status_code, response.content)
+
+    async def _close_retired(self) -> None:
+        idle = [line for line in self._retired if not line.requests]
+        self._retired = [line for line in self._retired if line.requests]
+        for line in idle:
+            with trio.move_on_after(CLOSE_S_MAX, shield=True):
+                await line.client.aclose()
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._client.aclose()
+        for line in (*self._retired, self._line):
+            await line.client.aclose()
 
 
 def read_answer(status: int, body: bytes) -> Verdict:

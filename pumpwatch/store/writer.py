@@ -70,6 +70,7 @@ class TableWriter:
         while True:
             if self.progress.epoch != epoch:  # the table was made anew meanwhile
                 cursor, epoch = self.progress.accepted, self.progress.epoch
+                self._sender.renew()
             if self.progress.table_id is None:  # nobody could say which table takes the rows
                 await trio.sleep(RETRY_S_MIN)
                 continue

@@ -79,32 +79,43 @@ class FakeServer:
 
     def client(self) -> IlpClient:
         """A client whose requests come here."""
-        return IlpClient(ADDRESS, transport=httpx.MockTransport(self._handle))
+        return IlpClient(ADDRESS, transport=self._connect)
+
+    def _connect(self) -> httpx.MockTransport:
+        """A connection; as a real one it keeps every table open that it has once written to."""
+        is_open: dict[str, FakeTable] = {}
+
+        async def handle(request: httpx.Request) -> httpx.Response:
+            return await self._handle(request, is_open)
+
+        return httpx.MockTransport(handle)
 
     def stored(self, name: str) -> list[bytes]:
         """The table's rows, each as often as it is stored."""
         return sorted(self.tables[name].rows.elements())
 
-    async def _handle(self, request: httpx.Request) -> httpx.Response:
+    async def _handle(
+        self, request: httpx.Request, is_open: dict[str, FakeTable]
+    ) -> httpx.Response:
         await trio.lowlevel.checkpoint()
         assert request.url.path == "/write"
         assert request.headers["content-length"] == str(len(request.content))
         self.requests.append((trio.current_time(), request.content))
         if self.faults:
             return self.faults.popleft()(self, request)
-        return self.store(request.content)
+        return self.store(request.content, is_open)
 
-    def store(self, body: bytes) -> httpx.Response:
+    def store(self, body: bytes, is_open: dict[str, FakeTable]) -> httpx.Response:
         lines = split(body)
         name = lines[0].split(b",")[0].decode()
-        if name not in self.tables:
+        if name not in self.tables and name not in is_open:
             return self._refusal(
                 1, f"table: {name}; table does not exist, creating new tables is disabled"
             )
         for number, line in enumerate(lines, start=1):
             if POISON.encode() in line:
                 return self._refusal(number, CAST_ERROR.format(table=name))
-        table = self.tables[name]
+        table = is_open.setdefault(name, self.tables.get(name, FakeTable(0)))
         table.wal.append(lines)
         if self.applies_at_once:
             table.apply()
@@ -160,5 +171,5 @@ def failure(kind: type[httpx.TransportError]) -> Fault:
 
 def lost_answer(server: FakeServer, request: httpx.Request) -> httpx.Response:
     """The rows are stored, and the connection is cut before the answer."""
-    server.store(request.content)
+    server.store(request.content, {})
     raise httpx.ReadError("on purpose")

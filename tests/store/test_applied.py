@@ -255,10 +255,12 @@ async def test_the_lag_is_that_of_the_oldest_row_of_each_applied_record(tmp_path
     await watch.look()
     write(spool, record([1, 2], received_ns=received_ns), record([3], received_ns=received_ns))
     first = spool.visible_marks[0][0]
+    server.store(b"".join(lines_of(TRADES, [1, 2])), {})
     trades.accept(first, {1: 2}, {})
     clock.now_ns += 1_500_000_000
     await watch.look()
     assert lags == [(1.5, 2)]
+    server.store(lines_of(TRADES, [3])[0], {})
     trades.accept(spool.files.table_ends()[TRADES], {1: 1}, {})
     clock.now_ns = received_ns - 5  # set back
     await watch.look()

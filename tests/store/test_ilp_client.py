@@ -6,6 +6,8 @@ import json
 
 import httpx
 import pytest
+import trio
+from trio.testing import MockClock
 
 from pumpwatch.store.ilp_client import IlpClient, Outcome, Verdict, read_answer
 from tests.store.fake_server import ADDRESS
@@ -80,7 +82,7 @@ async def test_what_a_network_does_is_worth_a_retry(error: type[httpx.TransportE
     def refuse(request: httpx.Request) -> httpx.Response:
         raise error("on purpose")
 
-    client = IlpClient(ADDRESS, transport=httpx.MockTransport(refuse))
+    client = IlpClient(ADDRESS, transport=lambda: httpx.MockTransport(refuse))
     verdict = await client.send(b"line\n")
     assert verdict.outcome is Outcome.RETRY
     assert error.__name__ in verdict.message
@@ -94,7 +96,7 @@ async def test_a_request_says_its_length_precision_and_user() -> None:
         seen.append(request)
         return httpx.Response(204)
 
-    client = IlpClient(ADDRESS, transport=httpx.MockTransport(take))
+    client = IlpClient(ADDRESS, transport=lambda: httpx.MockTransport(take))
     assert await client.send(b"a\nbc\n") == Verdict(Outcome.ACCEPTED)
     await client.aclose()
     (request,) = seen
@@ -102,3 +104,34 @@ async def test_a_request_says_its_length_precision_and_user() -> None:
     assert request.headers["content-length"] == "5"
     assert "transfer-encoding" not in request.headers
     assert request.headers["authorization"].startswith("Basic ")
+
+
+async def test_renewed_connections_are_new_and_those_under_way_finish(
+    autojump_clock: MockClock,
+) -> None:
+    """An old connection may hold a table that was dropped, and answer 204 for nothing."""
+    seen: list[tuple[int, str]] = []
+
+    class Connection(httpx.AsyncBaseTransport):
+        def __init__(self) -> None:
+            self.number = len(connections)
+            connections.append(self)
+
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            await trio.sleep(1)
+            seen.append((self.number, "answered"))
+            return httpx.Response(204)
+
+        async def aclose(self) -> None:
+            seen.append((self.number, "closed"))
+
+    connections: list[Connection] = []
+    client = IlpClient(ADDRESS, transport=Connection)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(client.send, b"a\n")
+        await trio.sleep(0.5)
+        client.renew()
+        nursery.start_soon(client.send, b"b\n")
+    assert seen == [(0, "answered"), (0, "closed"), (1, "answered")]
+    await client.aclose()
+    assert seen[-1] == (1, "closed")

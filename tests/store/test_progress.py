@@ -96,11 +96,27 @@ def test_another_table_is_noticed_whatever_its_transactions(
     assert progress.applied == START
 
 
+def test_a_204_without_a_transaction_went_to_a_table_that_is_gone(
+    progress: TableProgress,
+) -> None:
+    """A connection that had the old table open answers 204 for rows that go nowhere."""
+    progress.start_again(seen(5, 5, table_id=8), Counter())
+    progress.accept(FIRST, {1: 1}, {})
+    progress.accept(SECOND, {}, {(1, 1): 1})  # refused whole: no transaction
+    before = progress.accepted_now()
+    assert not progress.observe(seen(5, 5, table_id=8), before)
+    assert progress.applied == START
+    assert progress.observe(seen(6, 6, table_id=8), before)
+    assert progress.applied == SECOND
+    progress.accept(THIRD, {1: 1}, {})
+    assert not look(progress, seen(6, 6, table_id=8))
+
+
 def test_after_a_change_everything_unreleased_goes_again(progress: TableProgress) -> None:
     progress.accept(THIRD, {1: 30}, {(1, 1): 2, (2, 1): 3})
     look(progress, seen(1, 1))
     progress.forget_released(2)  # segment 1 held 12 rows, 2 of them refused; they are gone
-    progress.start_again(8, Counter({1: 12}))
+    progress.start_again(seen(0, 0, table_id=8), Counter({1: 12}))
     assert (progress.epoch, progress.table_id) == (1, 8)
     assert (progress.accepted, progress.applied) == (START, START)
     assert progress.accepted_by_feed == {1: 10}
@@ -121,7 +137,7 @@ def test_rows_that_were_under_way_are_not_forgotten_in_the_counters(
     progress.accept(SECOND, {1: 1100}, {})
     look(progress, seen(1, 1))
     progress.accept(THIRD, {1: 200}, {})
-    progress.start_again(8, Counter({1: 1000}))
+    progress.start_again(seen(0, 0, table_id=8), Counter({1: 1000}))
     progress.accept(THIRD, {1: 300}, {})
     look(progress, seen(1, 1, table_id=8))
     assert progress.accepted_by_feed == progress.applied_by_feed == {1: 1300}

@@ -7,7 +7,7 @@ import zlib
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pumpwatch.errors import SpoolError
@@ -82,6 +82,7 @@ def parts_of(
     )
 
 
+@settings(deadline=None)
 @given(SEGMENTS)
 def test_what_was_written_is_read(written: Written) -> None:
     assert decode_file_header(written.data, "x") == written.first_ordinal
@@ -92,6 +93,7 @@ def test_what_was_written_is_read(written: Written) -> None:
         assert record_at(memoryview(written.data), ref.offset) == ref
 
 
+@settings(deadline=None)
 @given(SEGMENTS, st.data())
 def test_a_flipped_bit_costs_its_record_and_no_other(written: Written, data: st.DataObject) -> None:
     at = data.draw(st.integers(FILE_HEADER_BYTES, len(written.data) - 1), label="byte")
@@ -104,6 +106,7 @@ def test_a_flipped_bit_costs_its_record_and_no_other(written: Written, data: st.
     assert damage == [Damage(hit.offset, hit.end, False, hit.rows)]
 
 
+@settings(deadline=None)
 @given(SEGMENTS, st.data())
 def test_a_cut_costs_what_lay_behind_it(written: Written, data: st.DataObject) -> None:
     at = data.draw(st.integers(FILE_HEADER_BYTES, len(written.data) - 1), label="cut")
@@ -121,6 +124,7 @@ def test_a_cut_costs_what_lay_behind_it(written: Written, data: st.DataObject) -
     assert damage == ([Damage(sound_end, at, True, -1)] if at > sound_end else [])
 
 
+@settings(deadline=None)
 @given(SEGMENTS, st.binary(min_size=1, max_size=100), st.data())
 @example(segment_of(1, [(b"a", 1, 1, 1, 1)]), b"PWR1" + b"\xff" * 60, None)
 def test_garbage_between_records_costs_nothing(
@@ -134,6 +138,7 @@ def test_garbage_between_records_costs_nothing(
     assert damage == [Damage(at, at + len(garbage), at == len(written.data), 0)]
 
 
+@settings(deadline=None)
 @given(SEGMENTS, st.binary(min_size=1, max_size=100), st.data())
 def test_garbage_inside_a_record_costs_that_record(
     written: Written, garbage: bytes, data: st.DataObject
@@ -149,6 +154,7 @@ def test_garbage_inside_a_record_costs_that_record(
         assert [written.payload(ref, broken) for ref in refs] == written.payloads()
 
 
+@settings(deadline=None)
 @given(SEGMENTS, st.lists(st.tuples(st.integers(0, 2**16), st.binary(max_size=40)), max_size=6))
 def test_rows_found_and_rows_lost_are_all_rows(
     written: Written, edits: list[tuple[int, bytes]]
@@ -165,6 +171,7 @@ def test_rows_found_and_rows_lost_are_all_rows(
     assert sum(ref.rows for ref in refs) + sum(hole.rows for hole in damage) == total
 
 
+@settings(deadline=None)
 @given(SEGMENTS, st.data())
 def test_a_record_that_somebody_cut_out_is_missed(written: Written, data: st.DataObject) -> None:
     gone = data.draw(st.sampled_from(written.refs))
@@ -174,6 +181,7 @@ def test_a_record_that_somebody_cut_out_is_missed(written: Written, data: st.Dat
     assert damage == [Damage(gone.offset, gone.offset, False, gone.rows)]
 
 
+@settings(deadline=None)
 @given(SEGMENTS, st.data())
 def test_a_record_that_lies_there_twice_is_read_once(written: Written, data: st.DataObject) -> None:
     copied = data.draw(st.sampled_from(written.refs))
@@ -185,6 +193,7 @@ def test_a_record_that_lies_there_twice_is_read_once(written: Written, data: st.
     assert [(hole.end - hole.offset, hole.rows) for hole in damage] == [(len(copy), 0)]
 
 
+@settings(deadline=None)
 @given(SEGMENTS, st.data())
 def test_without_a_header_the_rows_in_front_of_the_first_record_are_unknown(
     written: Written, data: st.DataObject
@@ -203,6 +212,7 @@ def test_without_a_header_the_rows_in_front_of_the_first_record_are_unknown(
 # --- the segment's own header -------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(st.integers(1, 2**63), st.integers(0, 8 * (FILE_HEADER_BYTES - 4) - 1))
 def test_a_flipped_bit_in_the_segments_header_is_damage_and_never_a_version(
     first_ordinal: int, bit: int

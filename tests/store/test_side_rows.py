@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import math
 import random
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+import zstandard
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pumpwatch.model import Hole, Instrument
+from pumpwatch.store.quarantine import ROWS_PER_MINUTE_MAX
 from pumpwatch.store.schema import MIGRATIONS, TABLES
 from pumpwatch.store.schema_file import shapes_of
 from pumpwatch.store.side_rows import TEXT_CHARACTERS_MAX, side_row
@@ -39,6 +42,7 @@ def plain(text: str) -> str:
     return spaced.encode("utf-8", "replace").decode()
 
 
+@settings(deadline=None)
 @given(TAGS, FIELDS, TIMES, st.integers(1, 2**63 - 1))
 def test_every_value_reads_back(
     tags: dict[str, str | None],
@@ -224,3 +228,18 @@ async def test_times_of_a_table_never_repeat_though_the_clock_does(
     times = [line.timestamp_ns for line in rows(spool, "quarantine")]
     assert times == sorted(set(times))
     assert len(times) == 50
+
+
+async def test_refused_lines_beyond_the_cap_lie_in_a_file_at_once(
+    spool: Spool, side: SideTables, tmp_path: Path
+) -> None:
+    """Their segment may be released when the writer has passed them."""
+    for number in range(ROWS_PER_MINUTE_MAX + 3):
+        side.refused_line(1, b"trades,feed=1 id=%di 5\n" % number, "cast error")
+    (path,) = (tmp_path / "quarantine").iterdir()
+    reader = zstandard.ZstdDecompressor().stream_reader(
+        io.BytesIO(path.read_bytes()), read_across_frames=True
+    )
+    assert len(reader.read().splitlines()) == 3
+    assert len(rows(spool, "quarantine")) == ROWS_PER_MINUTE_MAX
+    side.close()
