@@ -7,7 +7,7 @@ EXTENSIONS := $(VENV)/.built
 FAST := $(wildcard pumpwatch/_fast/*.pyx pumpwatch/_fast/*.pxd) setup.py
 APT := $(if $(filter 0,$(shell id -u)),apt-get,sudo apt-get)
 
-.PHONY: help demo test check fix wheel bench clean prerequisites asan fuzz instructions instructions-update
+.PHONY: help demo test check fix wheel bench clean prerequisites asan fuzz bench-peers instructions instructions-update
 
 help:
 	@echo "make demo    simulator + database + recorder for a minute, then a table (no exchange is contacted)"
@@ -48,7 +48,7 @@ test: $(STAMP) $(EXTENSIONS)
 check: $(STAMP) $(EXTENSIONS)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
-	$(VENV)/bin/flake8-async --disable=ASYNC114 $$(git ls-files 'pumpwatch/*.py')
+	$(VENV)/bin/flake8-async --disable=ASYNC114,ASYNC127,ASYNC9 $$(git ls-files 'pumpwatch/*.py')
 	$(VENV)/bin/mypy
 
 fix: $(STAMP)
@@ -57,6 +57,16 @@ fix: $(STAMP)
 
 bench: $(STAMP) $(EXTENSIONS)
 	$(PY) -m bench.bench_daemon
+
+# cryptofeed wants a newer Python than PumpWatch does, and an environment of its own (AGPL: only run).
+PEERS_PYTHON ?= python3.13
+bench-peers: $(STAMP) $(EXTENSIONS)
+	@$(PY) -c 'import orjson' 2>/dev/null || $(PY) -m pip install --quiet --disable-pip-version-check "orjson>=3.10,<4"
+	@if ! command -v $(PEERS_PYTHON) >/dev/null; then echo "make: no $(PEERS_PYTHON): cryptofeed is left out"; \
+	elif ! build/peers/bin/python -c 'import cryptofeed' 2>/dev/null; then \
+		$(PEERS_PYTHON) -m venv build/peers && build/peers/bin/python -m pip install --quiet --disable-pip-version-check "cryptofeed>=3,<4" \
+		|| { echo "make: cryptofeed cannot be installed: it is left out"; rm -rf build/peers; }; fi
+	$(PY) -m bench.bench_peers
 
 VALGRIND = command -v valgrind >/dev/null || { $(APT) update -qq && $(APT) install -y -qq valgrind; } || { echo "make: no valgrind and no way to install it"; exit 69; }
 
@@ -76,7 +86,7 @@ asan: $(STAMP)
 	cd build/asan && CFLAGS="$(SANITIZE)" $(abspath $(PY)) setup.py -q build_ext -i
 	cd build/asan && LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" PYTHONMALLOC=malloc \
 		ASAN_OPTIONS=detect_leaks=0:halt_on_error=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
-		$(abspath $(PY)) -m pytest tests/_fast tests/fuzz -q -p no:cacheprovider --hypothesis-profile=ci \
+		$(abspath $(PY)) -m pytest tests/_fast tests/fuzz -q -p no:cacheprovider --hypothesis-profile=ci -o faulthandler_timeout=600 \
 		--deselect tests/_fast/test_frames.py::test_memory_stays_bounded $(PYTEST)
 SANITIZE = -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from pumpwatch import cli_check, cli_data, cli_gaps, cli_run
+from pumpwatch import cli_check, cli_data, cli_gaps, cli_listings, cli_run
 from pumpwatch.errors import EXIT_GOOD, EXIT_UNAVAILABLE, EXIT_USAGE, PumpWatchError
 
 PROGRAM = "python -m pumpwatch"
@@ -64,6 +64,7 @@ app.command()(cli_data.trades)
 app.add_typer(gaps, name="gaps")
 gaps.command("list")(cli_gaps.gaps_list)
 gaps.command("show")(cli_gaps.gaps_show)
+app.add_typer(cli_listings.group, name="listings")
 app.add_typer(schema, name="schema")
 schema.command("apply")(cli_data.schema_apply)
 schema.command("check")(cli_data.schema_check)

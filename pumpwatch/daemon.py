@@ -25,7 +25,10 @@ from pumpwatch.capture.ledger import Ledger
 from pumpwatch.capture.pacing import ConnectPacer
 from pumpwatch.clock import Clock, SystemClock
 from pumpwatch.config import Config, RunOptions
-from pumpwatch.errors import EXIT_GOOD, SchemaError
+from pumpwatch.errors import EXIT_GOOD, SchemaError, ServerError
+from pumpwatch.listing.events import EventLog
+from pumpwatch.listing.stored import load_events
+from pumpwatch.listing.watch import ListingWatch
 from pumpwatch.monitor import Monitor
 from pumpwatch.past import Past
 from pumpwatch.rest import RestClient
@@ -37,6 +40,7 @@ from pumpwatch.store.schema import SCHEMA_VERSION, TABLES, apply_schema, check_s
 from pumpwatch.store.segment import MIB
 from pumpwatch.store.side_tables import SideTables
 from pumpwatch.store.spool import Spool, run_spool
+from pumpwatch.store.spool_files import START
 from pumpwatch.store.sql import Sql
 from pumpwatch.store.writer import TableWriter
 from pumpwatch.venues import FEEDS
@@ -45,6 +49,9 @@ log = structlog.get_logger()
 
 FLUSH_S = 0.01  # rows wait at most this long for their record (promise 1)
 DRAIN_POLL_S = 0.05
+REPLAY_S_MAX = (
+    600.0  # after this long, what an earlier run left is looked for in the table as it is
+)
 KRW_WAIT_S = 3.0  # for the won market lists, which only matter where a venue takes fewer symbols
 PAST_WAIT_S = 3.0  # for what earlier runs left in the tables; it may also come later
 CAPTURE_END_S = 10.0  # for closing handshakes; then the sockets are dropped
@@ -85,6 +92,7 @@ class Daemon:
             for number, spec in enumerate(FEEDS, start=1)
             if config.feeds[spec.name].enabled
         ]  # fmt: skip
+        self.listing: ListingWatch | None = None  # there once the events are loaded
         self.monitor = Monitor(self)
         # Called once when all is drained and the database still answers.
         self.at_end: Callable[[], Awaitable[None]] | None = None
@@ -120,7 +128,10 @@ class Daemon:
                 store.start_soon(self.monitor.run)
                 past = Past(sql, self.tables, self.spool.files.table_ends(), self.ledger)
                 store.start_soon(past.run)
-                await self._with_capture(past, task_status)
+                async with trio.open_nursery() as listing:
+                    listing.start_soon(self._watch_listings, sql)
+                    await self._with_capture(past, task_status)
+                    listing.cancel_scope.cancel()
                 self.state = "draining"
                 await self._drain()
                 self.state = "drained"
@@ -143,6 +154,23 @@ class Daemon:
                 f"the tables differ from schema version {SCHEMA_VERSION}: {'; '.join(drift)}"
                 " (`pumpwatch schema check` lists them)"
             )
+
+    async def _watch_listings(self, sql: Sql) -> None:
+        """Load the events once what an earlier run left is applied (R3), then watch the boards."""
+        ends = self.spool.files.table_ends()
+        assert self.watch is not None
+        with trio.move_on_after(REPLAY_S_MAX):
+            while any(self.watch.applied.get(table, START) < end for table, end in ends.items()):
+                await trio.sleep(DRAIN_POLL_S)
+        try:
+            stored = await load_events(sql)
+        except ServerError as error:
+            log.warning("listing_events_not_loaded", message=str(error))
+            stored = None
+        self.listing = ListingWatch(
+            self.config, EventLog(self.side), self.clock, self._child_rng(), stored=stored
+        )
+        await self.listing.run()
 
     def _start_writers(self, nursery: trio.Nursery, sender: IlpClient) -> None:
         for progress in self.tables.values():

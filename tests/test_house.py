@@ -41,7 +41,7 @@ MAY_IMPORT = {
     "store": BASE | {"_fast", "rest"},  # never capture, nor the reverse
     "listing": BASE | {"store", "rest"},
     "migrate": BASE | {"store", "listing"},
-    "sim": BASE,  # an independent reading of what the venues send: it shares no code with venues
+    "sim": BASE,  # an independent reading of what venues send: shares no code with venues/
     "alerts": BASE | {"rest"},
     "dashboard": BASE | {"store", "listing"},
 }

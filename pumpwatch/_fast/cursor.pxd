@@ -9,7 +9,9 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memchr, memcmp
 
 from pumpwatch._fast.trade cimport Batch, Decimal, Trade, uint128
-from pumpwatch._fast.words cimport POWERS, are_plain, digit_run, digits_value, load_word, low_zeros, string_stops
+from pumpwatch._fast.words cimport (
+    POWERS, are_plain, digit_run, digits_value, load_digits, load_word, low_zeros, string_stops,
+)
 
 cdef enum:
     DEPTH_MAX = 32             # deeper nesting is no venue message
@@ -116,7 +118,7 @@ cdef inline const char* digits_end(const char* at, const char* end, uint64_t* va
     cdef unsigned char digit
     cdef int count
     while end - at >= 8:
-        word = load_word(at)
+        word = load_digits(at)
         count = digit_run(word)
         if count < 8:
             if count:
@@ -166,6 +168,20 @@ cdef inline bint take_unsigned(Cursor* cur, uint64_t* value) noexcept nogil:
             return 0
         cur.at += 1
     return 1
+
+
+cdef inline bint pass_digits(Cursor* cur) noexcept nogil:
+    """A bare integer whose value nobody needs; for the known spelling."""
+    cdef const char* start = cur.at
+    cdef const char* at = start
+    cdef int count = 8
+    while count == 8 and cur.end - at >= 8:
+        count = digit_run(load_digits(at))
+        at += count
+    while at < cur.end and c'0' <= at[0] <= c'9':
+        at += 1
+    cur.at = at
+    return at != start and (start[0] != c'0' or at - start == 1)
 
 
 cdef inline bint take_decimal_signed(Cursor* cur, Decimal* value, bint* negative) noexcept nogil:

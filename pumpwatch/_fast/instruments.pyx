@@ -1,13 +1,13 @@
 """The instrument table of one feed. Numbers never change while the daemon runs; names are only added."""
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcpy, memset
 
 from decimal import Decimal
 
 from pumpwatch._fast.sequence cimport MISSING_MAX, Position, forget_ids, position_free, position_init
 from pumpwatch._fast.trade cimport uint128
-from pumpwatch._fast.words cimport load_word
+from pumpwatch._fast.words cimport load_word, same_bytes
 
 cdef enum:
     PREFIX_BYTES_MAX = 512      # ilp.LINE_BYTES_MAX counts on it
@@ -171,7 +171,7 @@ cdef class InstrumentTable:
         at = <uint32_t>wanted & self.mask
         while self.slots[at]:
             instrument = &self.instruments[self.slots[at] - 1]
-            if instrument.hash == wanted and instrument.name_bytes == size and memcmp(instrument.name, name, size) == 0:
+            if instrument.hash == wanted and instrument.name_bytes == size and same_bytes(instrument.name, name, size):
                 return self.slots[at] - 1
             at = (at + 1) & self.mask
         return NO_INSTRUMENT

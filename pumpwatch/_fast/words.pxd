@@ -29,20 +29,38 @@ cdef inline uint64_t load_word(const char* at) noexcept nogil:
     return word
 
 
-cdef inline int digit_run(uint64_t word) noexcept nogil:
-    """How many of the first bytes are digits, 0 to 8."""
-    cdef uint64_t others = (
-        ((word & 0xF0F0F0F0F0F0F0F0ULL) ^ 0x3030303030303030ULL)
-        | (((word + 0x0606060606060606ULL) & 0xF0F0F0F0F0F0F0F0ULL) ^ 0x3030303030303030ULL))
+cdef inline bint same_bytes(const char* one, const char* other, Py_ssize_t size) noexcept nogil:
+    """Equal in the first ``size`` bytes; for short texts, where a call of memcmp costs more."""
+    while size >= 8:
+        if load_word(one) != load_word(other):
+            return 0
+        one += 8
+        other += 8
+        size -= 8
+    while size > 0:
+        size -= 1
+        if one[size] != other[size]:
+            return 0
+    return 1
+
+
+cdef inline uint64_t load_digits(const char* at) noexcept nogil:
+    """Eight bytes of which each digit has become its value, 0 to 9, and nothing else has."""
+    return load_word(at) ^ 0x3030303030303030ULL
+
+
+cdef inline int digit_run(uint64_t digits) noexcept nogil:
+    """How many of the first bytes of ``load_digits`` are digits, 0 to 8."""
+    cdef uint64_t others = ((digits + 0x7676767676767676ULL) | digits) & 0x8080808080808080ULL
     return 8 if others == 0 else low_zeros(others) >> 3
 
 
-cdef inline uint64_t digits_value(uint64_t word, int count) noexcept nogil:
-    """The number that the first ``count`` bytes are, 1 to 8 digits."""
-    word = (word << (64 - 8 * count)) & 0x0F0F0F0F0F0F0F0FULL
-    word = (word * 2561) >> 8
-    word = ((word & 0x00FF00FF00FF00FFULL) * 6553601) >> 16
-    return ((word & 0x0000FFFF0000FFFFULL) * 42949672960001ULL) >> 32
+cdef inline uint64_t digits_value(uint64_t digits, int count) noexcept nogil:
+    """The number that the first ``count`` of them are, 1 to 8 digits."""
+    digits <<= 64 - 8 * count
+    digits = (digits * 2561) >> 8
+    digits = ((digits & 0x00FF00FF00FF00FFULL) * 6553601) >> 16
+    return ((digits & 0x0000FFFF0000FFFFULL) * 42949672960001ULL) >> 32
 
 
 cdef inline uint64_t eight_digits(uint64_t value) noexcept nogil:

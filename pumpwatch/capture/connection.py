@@ -15,6 +15,7 @@ from trio_websocket import (
     WebSocketConnection,
     wrap_client_stream,
 )
+from wsproto.utilities import LocalProtocolError
 
 from pumpwatch._fast.intake import Intake
 from pumpwatch.capture.feed_state import FLUSH_BYTES, ConnectionState, FeedState
@@ -36,6 +37,7 @@ log = structlog.get_logger()
 CONNECT_TIMEOUT_S = 15.0
 PAUSE_BLAME_S = 10.0  # an end so soon after a pause in our reading is its doing (R9)
 CLOSE_TIMEOUT_S = 5.0  # for the venue's answer to our close: what it sent before is still read
+PASSES_TO_ANSWER = 4  # of the scheduler: a ping that was handed up before is answered by then
 SEND_TIMEOUT_S = 10.0  # a request that the venue's window does not take: the connection is dead
 
 
@@ -139,7 +141,7 @@ class Connection:
                 nursery.start_soon(self._close_on_stop, socket)
                 await self._read_to_end(socket)
                 nursery.cancel_scope.cancel()
-        except* (VenueError, HandshakeError, ConnectionClosed) as group:
+        except* (VenueError, HandshakeError, ConnectionClosed, LocalProtocolError) as group:
             raise self._venue_error(group) from None
         finally:
             self._end()
@@ -252,6 +254,10 @@ class Connection:
         if self._closed is not None:
             return
         self._closed = trio.Event()
+        # trio-websocket would answer a ping that comes now, and fail: nothing may follow a close.
+        self._tap.is_closing = True
+        for _ in range(PASSES_TO_ANSWER):
+            await trio.lowlevel.checkpoint()
         with trio.move_on_after(CLOSE_TIMEOUT_S):
             await socket.aclose(1000)
         self._closed.set()

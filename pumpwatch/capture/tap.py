@@ -22,6 +22,7 @@ READ_BYTES = 256 * 1024
 HEADERS_BYTES_MAX = 64 * 1024  # a handshake answer is well below 4 KiB
 BUSY_S = 0.006  # reads closer together than this are worth batching
 PACE_S = 0.004  # a wake-up costs about 30 us whatever it brings: let the kernel collect
+OPCODE_CLOSE = 0x8
 HEADERS_END = b"\r\n\r\n"
 SWITCHED = b"HTTP/1.1 101"  # any other answer is a refusal: what follows is its text, not frames
 
@@ -44,6 +45,7 @@ class Tap(trio.abc.Stream):
     ) -> None:
         self.intake = intake
         self.error: ProtocolError | None = None
+        self.is_closing = False  # our close frame went out: RFC 6455 lets us send nothing more
         self.is_paused = False  # waiting for room in the spool: not the venue's fault (R9)
         self.paused_until_s = -inf  # when the last pause ended
         self._stream = stream
@@ -71,6 +73,8 @@ class Tap(trio.abc.Stream):
             if not data:
                 return b""
             control = self._take(bytes(data))
+            if self.is_closing:
+                control = close_frames(control)
             if control:
                 return control
             await self._pace()
@@ -122,3 +126,14 @@ class Tap(trio.abc.Stream):
     async def aclose(self) -> None:
         """Close the stream below."""
         await self._stream.aclose()
+
+
+def close_frames(control: bytes) -> bytes:
+    """The close frames among whole control frames; a ping that is handed up wants to be answered."""
+    found, at = b"", 0
+    while at < len(control):
+        end = at + 2 + control[at + 1]  # unmasked, at most 125 bytes: the intake has checked that
+        if control[at] & 0x0F == OPCODE_CLOSE:
+            found += control[at:end]
+        at = end
+    return found

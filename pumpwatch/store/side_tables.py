@@ -12,7 +12,7 @@ from pumpwatch.clock import Clock
 from pumpwatch.model import FeedName, Gap, InstrumentState, Record
 from pumpwatch.store.gap_rows import gap_row
 from pumpwatch.store.instrument_rows import instrument_row
-from pumpwatch.store.quarantine import RAW_BYTES_MAX, Entry, Overflow, Quarantine
+from pumpwatch.store.quarantine import RAW_CHARACTERS_MAX, Entry, Overflow, Quarantine
 from pumpwatch.store.schema import TABLES
 from pumpwatch.store.side_rows import side_row
 from pumpwatch.store.spool import Spool
@@ -42,22 +42,29 @@ class SideTables:
 
     def keep(self, feed: FeedName, reason: str, raw: bytes, rows: int, detail: str = "") -> None:
         """Put a message that could not be read, or had refused rows, into quarantine."""
-        self.quarantine.add(
-            Entry(
-                at_ns=self._unique_ns("quarantine", self._clock.wall_ns()),
-                exchange=feed.exchange,
-                market_type=feed.market_type,
-                reason=reason,
-                detail=detail,
-                raw=raw.decode("utf-8", "backslashreplace"),
-                rows=rows,
-            )
+        self.quarantine.add(self._entry(feed, reason, raw, rows, detail))
+
+    def _entry(self, feed: FeedName, reason: str, raw: bytes, rows: int, detail: str) -> Entry:
+        return Entry(
+            at_ns=self._unique_ns("quarantine", self._clock.wall_ns()),
+            exchange=feed.exchange,
+            market_type=feed.market_type,
+            reason=reason,
+            detail=detail,
+            raw=raw.decode("utf-8", "backslashreplace"),
+            rows=rows,
         )
 
     def refused_line(self, feed_number: int, line: bytes, message: str) -> None:
-        """A line that the server refused goes to quarantine with the server's words."""
+        """A line that the server refused goes to quarantine with the server's words.
+
+        Afterwards no part of it lies in memory only: its segment may be released. One
+        of the quarantine's own lines goes to a file, or it would be refused again for ever.
+        """
         feed = self._feeds[feed_number - 1] if feed_number else _NO_FEED
-        self.keep(feed, "refused", line, 1, message)
+        is_own = line.startswith(b"quarantine,")
+        self.quarantine.add(self._entry(feed, "refused", line, 1, message), to_file=is_own)
+        self.quarantine.flush()
 
     def _quarantine_row(self, entry: Entry) -> None:
         row = side_row(
@@ -67,7 +74,7 @@ class SideTables:
                 "market_type": entry.market_type,
                 "reason": entry.reason,
             },
-            {"raw": entry.raw[:RAW_BYTES_MAX], "detail": entry.detail, "rows": entry.rows},
+            {"raw": entry.raw[:RAW_CHARACTERS_MAX], "detail": entry.detail, "rows": entry.rows},
             entry.at_ns,
         )
         self._append("quarantine", [row])
@@ -79,6 +86,10 @@ class SideTables:
     def instruments(self, states: Iterable[InstrumentState]) -> None:
         """Write what instruments are from now on."""
         self._append("instruments", map(instrument_row, states))
+
+    def listing_event(self, line: bytes) -> None:
+        """A row of listing_events, as pumpwatch.listing makes it."""
+        self._append("listing_events", [line])
 
     def close(self) -> None:
         """End the quarantine's overflow file."""

@@ -15,8 +15,20 @@ from pumpwatch._fast import parse_bybit
 from pumpwatch.errors import ProtocolError
 from tests._fast.driving import NOW_NS, Drive, as_bytes, bybit_trades
 from tests.strategies import (
-    BINARY, CLOSE, CONTINUATION, LENGTH_EDGES, MIB, PING, PONG, TEXT, FrameStream, chunkings, cut,
-    frame, frame_streams, noise,
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    LENGTH_EDGES,
+    MIB,
+    PING,
+    PONG,
+    TEXT,
+    FrameStream,
+    chunkings,
+    cut,
+    frame,
+    frame_streams,
+    noise,
 )
 
 GOOD = frame(TEXT, b"!good")

@@ -22,7 +22,7 @@ from pumpwatch.venues.spec import FeedSpec, Target
 from tests._fast.driving import binance_trade
 from tests.capture.rig import Rig, trade_frame
 from tests.capture.specs import feed_spec, instrument, keepalive, names, subscribe, tell
-from tests.strategies import CLOSE, cut
+from tests.strategies import CLOSE, PING, cut, frame
 
 SYMBOLS = ["BTCUSDT", "ETHUSDT"]
 CLOSE_HEAD = 0x80 | CLOSE
@@ -175,6 +175,24 @@ async def test_subscribes_records_and_closes_by_handshake(
                                 ("ETHUSDT", "8")]  # fmt: skip
     assert wired.shown.state == "closed"
     assert wired.shown.subscribed == 0
+
+
+async def test_a_ping_that_crosses_our_close_ends_nothing(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    """Nothing may be sent behind a close frame, and trio-websocket would try to answer."""
+    wired = Wired(monkeypatch)
+
+    async def script(venue: VenueSide) -> None:
+        await venue.accept()
+        ping = frame(PING, b"x")
+        venue.stream.before_close = ping + trade_frame(1) + ping + trade_frame(2) + ping
+        wired.stop.set()
+        with pytest.raises(ConnectionClosed):
+            await venue.socket.get_message()
+
+    await wired.run(script)
+    assert wired.rig.rows() == [("BTCUSDT", "1"), ("BTCUSDT", "2")]
 
 
 async def test_headers_of_the_target_go_along(

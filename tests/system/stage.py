@@ -37,15 +37,14 @@ class DaemonProcess:
         self.config_file.write_text(self._toml(simulator) + extra_toml, encoding="utf-8")
 
     def _toml(self, simulator: Simulator) -> str:
-        config = simulator.configure(load_config(None, {}))
         lines = [
             f'data_dir = "{self.data_dir}"',
             "[questdb]", "http_port = 0", "pg_port = 0", "health_port = 0",
             "[dashboard]", 'bind = "127.0.0.1:0"',
             "[memory]", "budget_mib = 2048", "max_mib = 64",
-            "[listing.upbit]", f'markets_url = "{config.listing.upbit.markets_url}"',
-            "[listing.bithumb]", f'api_url = "{config.listing.bithumb.api_url}"',
         ]  # fmt: skip
+        for name, urls in simulator.boards.items():
+            lines += [f"[listing.{name}]", *(f'{key} = "{url}"' for key, url in urls.items())]
         for name, urls in simulator.feeds.items():
             lines += [f"[feeds.{name}]", *(f'{key} = "{url}"' for key, url in urls.items())]
         return "\n".join(lines) + "\n"
