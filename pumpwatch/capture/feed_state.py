@@ -222,7 +222,13 @@ class FeedState:
         self.ledger.cut(self.spec, edges, cause="restart", alive_ns=alive_ns)
 
     def reconcile(self) -> None:
-        """Once the ledger of earlier runs is loaded: every missing id has a row."""
+        """Once the ledger of earlier runs is loaded: every missing id has a row.
+
+        What was cut in an earlier run may be carried again already.
+        """
+        for name, instrument in self.instruments.items():
+            if since_ns := self.coverage.since_ns(name):
+                self.ledger.bound(self.spec, [instrument.symbol], since_ns)
         for name, _, _, _, missing in self.table.positions():
             number = self.table.number(name)
             assert number is not None
