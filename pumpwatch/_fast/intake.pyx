@@ -265,7 +265,7 @@ cdef class Intake:
     def take_tally(self, int64_t span):
         """``{instrument number: rows}`` of one span (exchange ns >> 33), which begins anew.
 
-        To be read when our clock is three spans on, or up to five.
+        To be read when our clock is three spans on, or up to six.
         """
         cdef uint32_t i
         cdef uint32_t* rows

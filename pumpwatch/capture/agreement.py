@@ -13,6 +13,7 @@ from typing import Protocol
 from pumpwatch._fast.intake import SPAN_SHIFT
 
 SPANS_LATE = 3  # a span is read so many spans later: rows may be that late
+SPANS_LATE_MAX = 6  # then its place is taken by a younger one
 
 
 class Counting(Protocol):
@@ -42,7 +43,7 @@ class Agreement:
     def compare(self, connections: Mapping[int, Counting], now_ns: int) -> None:
         """Read the spans that are over since the last call."""
         newest = (now_ns >> SPAN_SHIFT) - SPANS_LATE
-        oldest = max(self._last_span + 1, newest - 1)  # after a long stop the others are gone
+        oldest = max(self._last_span + 1, newest - SPANS_LATE_MAX + SPANS_LATE)
         for span in range(oldest, newest + 1):
             self._last_span = span
             tallies = {number: one.take_tally(span) for number, one in connections.items()}

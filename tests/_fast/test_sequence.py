@@ -68,12 +68,19 @@ def test_an_unseen_id_is_never_a_repeat_however_many_holes_there_are(order: list
 def test_the_oldest_hole_is_forgotten_and_its_ids_go_on() -> None:
     sequence = Sequence()
     evens = range(2, 2 * (MISSING_MAX + 3), 2)
-    assert [sequence.observe(number)[0] for number in evens] == ["new"] + ["jump"] * (len(evens) - 1)
+    assert [sequence.observe(number)[0] for number in evens] == ["new"] + ["jump"] * (
+        len(evens) - 1
+    )
     assert len(sequence.missing) == MISSING_MAX
     assert sequence.missing[0] == (5, 5)
     assert sequence.seen[0] == 4
     # 3 stood in the forgotten hole, 2 below it: neither is proven seen any more.
-    assert [sequence.observe(number)[0] for number in (3, 2, 5, 5)] == ["new", "new", "late", "repeat"]
+    assert [sequence.observe(number)[0] for number in (3, 2, 5, 5)] == [
+        "new",
+        "new",
+        "late",
+        "repeat",
+    ]
 
 
 def test_a_late_id_in_a_wide_hole_splits_it_also_when_there_is_no_place() -> None:
@@ -85,7 +92,12 @@ def test_a_late_id_in_a_wide_hole_splits_it_also_when_there_is_no_place() -> Non
     assert sequence.missing[0] == (16, 19)
     assert sequence.observe(35)[0] == "late"  # in another: the oldest makes place
     assert sequence.missing[:3] == [(21, 29), (31, 34), (36, 39)]
-    assert [sequence.observe(number)[0] for number in (15, 17, 35, 30)] == ["new", "new", "repeat", "repeat"]
+    assert [sequence.observe(number)[0] for number in (15, 17, 35, 30)] == [
+        "new",
+        "new",
+        "repeat",
+        "repeat",
+    ]
 
 
 def test_ids_that_fall_while_times_rise_are_a_new_count() -> None:
@@ -185,3 +197,36 @@ def test_a_restored_position_calls_nothing_a_repeat_that_was_missing(
     for number in ids_of(holes):
         assert number < seen_from or any(first <= number <= last for first, last in missing)
     assert seen_from == 100 or len(holes) > MISSING_MAX
+
+
+@given(
+    st.sets(st.integers(1, 120), min_size=2, max_size=60),
+    st.lists(st.tuples(st.integers(1, 130), st.integers(-2, 20)), max_size=8),
+)
+def test_forgotten_ids_are_missing_no_more_and_nothing_else_changes(
+    seen: set[int], forgotten: list[tuple[int, int]]
+) -> None:
+    sequence = Sequence()
+    for number in sorted(seen):
+        sequence.observe(number)
+    missing = set(range(min(seen), max(seen) + 1)) - seen
+    for first, width in forgotten:
+        assert sequence.forget(first, first + width)
+        missing -= set(range(first, first + width + 1))
+        assert ids_of(sequence.missing) == missing
+        assert sequence.missing == sorted(sequence.missing)
+    assert sequence.seen == (min(seen), max(seen))
+    for number in range(min(seen), max(seen) + 1):
+        assert sequence.observe(number)[0] == ("late" if number in missing else "repeat")
+
+
+def test_a_hole_is_not_split_where_there_is_no_place_for_its_parts() -> None:
+    sequence = Sequence()
+    for number in range(10, 10 * (MISSING_MAX + 2), 10):
+        sequence.observe(number)
+    before = sequence.missing
+    assert len(before) == MISSING_MAX
+    assert not sequence.forget(25, 25)
+    assert sequence.missing == before
+    assert sequence.forget(25, 35)  # of two holes an end each: no more of them
+    assert sequence.missing[:3] == [(11, 19), (21, 24), (36, 39)]

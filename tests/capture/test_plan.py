@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pumpwatch.capture.plan import Plan, plan_connections
+from pumpwatch.capture.plan import Plan, plan_connections, room_of, slots_max
 from pumpwatch.model import Instrument
 from pumpwatch.venues import FEEDS
 from pumpwatch.venues.spec import FeedSpec
@@ -136,3 +136,12 @@ def test_every_feed_s_limits_can_be_planned_with(spec: FeedSpec) -> None:
     assert found.left_out == ()
     most = spec.subscriptions_max or 500
     assert max(len(members) for members in found.connections) <= most
+
+
+def test_r12_one_of_a_limited_number_of_connections_stays_free() -> None:
+    assert [slots_max(limit) for limit in (0, 1, 2, 5)] == [0, 1, 1, 4]
+
+
+@pytest.mark.parametrize("spec", FEEDS, ids=lambda spec: spec.name)
+def test_a_connection_has_room_for_no_more_than_the_venue_allows(spec: FeedSpec) -> None:
+    assert 0 < room_of(spec) <= (spec.subscriptions_max or room_of(spec))

@@ -355,6 +355,73 @@ def test_acks_symbol_by_symbol_are_given_time_while_they_come() -> None:
     assert session.subscribed == set(symbols)
 
 
+# --- symbols that come and go ---------------------------------------------------------------------
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["add", "leave", "talk"]), st.sets(st.sampled_from(names(12)))),
+        max_size=12,
+    ),
+    st.booleans(), st.integers(0, 3),
+)  # fmt: skip
+@settings(deadline=None)
+def test_what_is_wanted_in_the_end_is_subscribed_in_the_end(
+    steps: list[tuple[str, set[str]]], is_atomic: bool, seed: int
+) -> None:
+    how = subscribe(is_atomic=is_atomic, symbols_per_request_max=3)
+    spec = feed_spec(subscribe=how, keepalive=keepalive(ping=None, silence_s=1e9))
+    session = session_of(spec, names(2))
+    venue = PlainVenue(is_atomic=is_atomic, delay_s_max=2, seed=seed)
+    wanted, now_s = set(names(2)), 0.0
+    for what, symbols in steps:
+        if what == "talk":
+            talk(session, venue, start_s=now_s, until_s=now_s + 1)
+            now_s += 1
+        elif what == "add":
+            session.add(sorted(symbols))
+            wanted |= symbols
+        else:
+            session.leave(sorted(symbols))
+            wanted -= symbols
+    talk(session, venue, start_s=now_s, until_s=now_s + 60)
+    assert session.is_settled
+    assert session.subscribed == wanted
+    assert venue.taken >= wanted
+
+
+def test_a_refused_symbol_can_be_asked_for_again() -> None:
+    session = session_of(feed_spec(subscribe=subscribe(is_atomic=False)), names(2))
+    (text,) = session.due(0)
+    for symbol in names(2):
+        kind = "refused" if symbol == "C1USDT" else "accepted"
+        session.receive(tell(kind, request_id(text), symbols=(symbol,)), 0)
+    assert session.subscribed == {"C0USDT"}
+    session.add(names(2))
+    (text,) = session.due(1)
+    assert wanted(text) == ["C1USDT"]
+    session.receive(tell("accepted", request_id(text), symbols=("C1USDT",)), 1)
+    assert session.subscribed == set(names(2))
+
+
+def test_leaving_is_told_where_the_venue_can_be_told_and_a_change_of_mind_takes_it_back() -> None:
+    how = subscribe(leave_text='{"id":{id},"leave":[{args}]}')
+    session = session_of(feed_spec(subscribe=how), names(3))
+    (text,) = session.due(0)
+    session.receive(tell("accepted", request_id(text)), 0)
+    session.leave(["C0USDT", "C1USDT"])
+    session.add(["C1USDT"])
+    assert session.subscribed == {"C2USDT"}
+    told = [text for second in range(1, 4) for text in session.due(second)]
+    assert [json.loads(text).get("want") for text in told] == [["C1USDT"], None]
+    assert json.loads(told[1])["leave"] == ["C0USDT"]
+    mute = session_of(feed_spec(), names(1))
+    mute.due(0)
+    mute.receive(tell("accepted", "1"), 0)
+    mute.leave(names(1))
+    assert mute.due(1) == []
+
+
 # --- alive or not ---------------------------------------------------------------------------------
 
 

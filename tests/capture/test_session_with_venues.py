@@ -103,3 +103,36 @@ def test_unknown_symbols_cost_no_good_one_its_place(spec: FeedSpec) -> None:
         assert session.subscribed >= {*NO_SUCH}
     else:
         assert refused == {*NO_SUCH}
+
+
+@pytest.mark.parametrize("spec", FEEDS, ids=lambda spec: spec.name)
+def test_symbols_come_and_go_on_an_open_connection(spec: FeedSpec) -> None:
+    venue = SimulatedVenue(spec)
+    trading = [
+        one.venue_symbol for one in venue.venue.market.instruments if one.status == "trading"
+    ]
+    first, second, gone = trading[:4], trading[4:8], trading[1:3]
+    session = Session(
+        spec, first, rng=random.Random(1), clock=FixedClock(), keepalive=venue.target.keepalive
+    )
+    venue.greet(session)
+    talk(session, venue, until_s=8)
+    assert session.is_settled
+    session.add([*second, first[0]])
+    assert not session.is_settled
+    talk(session, venue, start_s=8, until_s=16)
+    assert session.subscribed == {*first, *second}
+    session.leave(gone)
+    events = [event for _, event in talk(session, venue, start_s=16, until_s=24)]
+    assert session.subscribed == {*first, *second} - {*gone}
+    assert not venue.ends
+    assert not any(isinstance(event, Fault | PlannedEnd | SymbolRefused) for event in events)
+    told = {*venue.session.subscribed}
+    if spec.subscribe.leave_text:
+        assert told == {*first, *second} - {*gone}
+    else:  # they end with the connection
+        assert told == {*first, *second}
+    session.add(gone)
+    talk(session, venue, start_s=24, until_s=32)
+    assert session.subscribed == {*first, *second}
+    assert {*venue.session.subscribed} == {*first, *second}

@@ -1,0 +1,112 @@
+"""What earlier runs left is read once the spool's replay is applied, and never waited for long."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import trio
+from structlog.testing import capture_logs
+from trio.testing import MockClock
+
+from pumpwatch.capture.ledger import Position
+from pumpwatch.errors import ServerError
+from pumpwatch.past import Past
+from pumpwatch.store.progress import TableProgress
+from pumpwatch.store.schema import TABLES
+from pumpwatch.store.spool_files import Cursor
+from tests.capture.rig import Rig
+from tests.capture.specs import feed_spec
+
+GAP = {
+    "gap_id": "old", "opened_ns": 5, "exchange": "binance", "market_type": "spot",
+    "symbol": "BTCUSDT", "cause": "cut", "from_ns": 4, "to_ns": None, "first_id": None,
+    "last_id": None, "missing": -1, "exact": False, "state": "suspected", "filled_rows": 0,
+    "closed_ns": None, "reason": None, "revision": 2,
+}  # fmt: skip
+INSTRUMENT = {
+    "valid_from_ns": 7, "first_seen_ns": 6, "revision": 3, "exchange": "binance",
+    "market_type": "spot", "venue_symbol": "BTCUSDT", "symbol": "BTCUSDT", "base": "BTC",
+    "quote": "USDT", "coin": "BTC", "unit": 1, "contract_value": "1", "price_exponent": 0,
+    "status": "trading", "krw_upbit": True, "krw_bithumb": False, "volume_quote": 1.0,
+}  # fmt: skip
+END = Cursor(1, 100)
+
+
+class Tables:
+    """Answers with one row each, after so many failures."""
+
+    def __init__(self, failures: int = 0) -> None:
+        self.asked = 0
+        self._failures = failures
+
+    async def query_dicts(self, sql: str, params: Sequence[object] = ()) -> list[dict[str, Any]]:
+        await trio.lowlevel.checkpoint()
+        self.asked += 1
+        if self._failures:
+            self._failures -= 1
+            raise ServerError("no database")
+        return [dict(GAP if "feed_gaps" in sql else INSTRUMENT)]
+
+
+class Spooled:
+    """Where the spool says that one symbol stood."""
+
+    def get(self, feed: int, symbol: str) -> Position | None:
+        return (1, 9, 8, []) if (feed, symbol) == (1, "BTCUSDT") else None
+
+
+def progress() -> dict[str, TableProgress]:
+    return {name: TableProgress(number, name) for name, number in TABLES.items()}
+
+
+async def test_the_tables_are_read_when_the_replay_is_applied(autojump_clock: MockClock) -> None:
+    rig, tables, sql = Rig(feed_spec(), ["BTCUSDT"]), progress(), Tables()
+    ends = {TABLES["feed_gaps"]: END, TABLES["trades"]: END}
+    past = Past(sql, tables, ends, rig.ledger)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(past.run)
+        await past.known(30)
+        assert trio.current_time() == 30
+        assert sql.asked == 0
+        past.resume(rig.feed)  # capture does not wait for it
+        assert past.instruments_of("binance_spot") == []
+        tables["feed_gaps"].accept(END, Counter(), Counter())
+        tables["feed_gaps"].applied = END
+    assert [gap.gap_id for gap in rig.ledger.open_gaps()] == ["old"]
+    (state,) = past.instruments_of("binance_spot")
+    assert (state.revision, state.first_seen_ns, state.instrument.krw_upbit) == (3, 6, True)
+    assert past.instruments_of("okx_spot") == []
+
+
+async def test_a_database_that_does_not_answer_is_asked_again(autojump_clock: MockClock) -> None:
+    rig, sql = Rig(feed_spec(), ["BTCUSDT"]), Tables(failures=3)
+    past = Past(sql, progress(), {}, rig.ledger)
+    with capture_logs() as logs:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(past.run)
+            await past.known(60)
+    assert trio.current_time() < 60
+    assert sum(line["event"] == "past_not_read" for line in logs) == 3
+    assert rig.ledger.is_loaded
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+async def test_a_feed_goes_on_where_the_spool_says_that_it_stood(
+    autojump_clock: MockClock, is_late: bool
+) -> None:
+    rig = Rig(feed_spec(), ["BTCUSDT", "ETHUSDT"])
+    past = Past(
+        Tables(), progress(), {}, rig.ledger, positions=Spooled(),
+        alive_ns_by_feed={1: rig.clock.wall_ns() - 10**9},
+    )  # fmt: skip
+    if is_late:
+        past.resume(rig.feed)
+    await past.run()
+    if not is_late:
+        past.resume(rig.feed)
+    assert rig.feed.table.position(0)[:2] == (1, 9)
+    new = [gap for gap in rig.ledger.open_gaps() if gap.gap_id != "old"]
+    assert [(gap.symbol, gap.cause, gap.first_id) for gap in new] == [("BTCUSDT", "restart", 10)]
