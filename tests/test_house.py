@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import statistics
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -150,6 +151,12 @@ def test_every_feed_has_samples() -> None:
     for name in FEED_NAMES:
         assert (ROOT / "tests/samples" / f"{name}.jsonl").stat().st_size
         assert (ROOT / "tests/samples" / f"{name}.expected.tsv").stat().st_size
+
+
+def test_the_wheel_holds_every_package() -> None:
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    found = {".".join(path.parent.relative_to(ROOT).parts) for path in PACKAGE.rglob("__init__.py")}
+    assert found <= set(listed)
 
 
 def test_schema_files_are_numbered_without_holes() -> None:
