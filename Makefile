@@ -7,13 +7,17 @@ EXTENSIONS := $(VENV)/.built
 FAST := $(wildcard pumpwatch/_fast/*.pyx pumpwatch/_fast/*.pxd) setup.py
 APT := $(if $(filter 0,$(shell id -u)),apt-get,sudo apt-get)
 
-.PHONY: help demo test check fix wheel bench clean prerequisites
+.PHONY: help demo test check fix wheel bench clean prerequisites asan fuzz instructions instructions-update
 
 help:
 	@echo "make demo    simulator + database + recorder for a minute, then a table (no exchange is contacted)"
 	@echo "make test    the tests: unit tests, then the whole system against a real QuestDB"
 	@echo "make check   formatting, lint, types"
 	@echo "make bench   figures of this machine"
+	@echo "make instructions         instructions per row of each format against bench/instructions.tsv"
+	@echo "make instructions-update  rewrite that table"
+	@echo "make asan    the C code's tests under AddressSanitizer and UBSan"
+	@echo "make fuzz    a minute of each fuzz target (FUZZ_S=60)"
 	@echo "make wheel   dist/*.whl for this platform"
 	@echo "make clean   remove what was built"
 
@@ -53,6 +57,33 @@ fix: $(STAMP)
 
 bench: $(STAMP) $(EXTENSIONS)
 	$(PY) -m bench.bench_daemon
+
+VALGRIND = command -v valgrind >/dev/null || { $(APT) update -qq && $(APT) install -y -qq valgrind; } || { echo "make: no valgrind and no way to install it"; exit 69; }
+
+instructions: $(STAMP) $(EXTENSIONS)
+	@$(VALGRIND)
+	@$(PY) -m bench.instructions
+
+instructions-update: $(STAMP) $(EXTENSIONS)
+	@$(VALGRIND)
+	@$(PY) -m bench.instructions --update
+
+# A build of its own: other flags, and cythonize does not see flags change.
+asan: $(STAMP)
+	rm -rf build/asan && mkdir -p build/asan
+	git ls-files -z pumpwatch tests bench schema setup.py pyproject.toml | xargs -0 cp --parents -t build/asan
+	cd build/asan && CFLAGS="$(SANITIZE)" $(abspath $(PY)) setup.py -q build_ext -i
+	cd build/asan && LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" PYTHONMALLOC=malloc \
+		ASAN_OPTIONS=detect_leaks=0:halt_on_error=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
+		$(abspath $(PY)) -m pytest tests/_fast tests/fuzz -q -p no:cacheprovider $(PYTEST)
+SANITIZE = -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+
+FUZZ_S ?= 60
+FUZZ_TARGETS = frames ilp spool $(foreach x,binance bybit okx kucoin gate phemex,$(x)_spot $(x)_futures)
+fuzz: $(STAMP)
+	@$(PY) -c 'import atheris' 2>/dev/null || $(PY) -m pip install --quiet --disable-pip-version-check --no-build-isolation -e ".[fuzz]"
+	@$(MAKE) --no-print-directory $(EXTENSIONS)
+	@for target in $(FUZZ_TARGETS); do $(PY) -m tests.fuzz $$target --seconds $(FUZZ_S) || exit 1; done
 
 wheel: $(STAMP)
 	$(PY) -m pip wheel --quiet --disable-pip-version-check --no-build-isolation --no-deps -w dist .

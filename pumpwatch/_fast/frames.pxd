@@ -43,4 +43,7 @@ cdef struct Frame:
 # ``at + out.frame_bytes``. A payload is valid until the next call or until ``at``'s bytes go.
 cdef FrameStatus next_frame(const char* at, const char* end, Assembly* assembly, Frame* out) noexcept nogil
 
+# How many bytes from ``at`` on belong to the frame there; as many as say so where too few are known.
+cdef Py_ssize_t frame_size(const char* at, Py_ssize_t known_bytes) noexcept nogil
+
 cdef void assembly_free(Assembly* assembly) noexcept

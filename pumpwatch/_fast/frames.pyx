@@ -64,6 +64,23 @@ cdef FrameStatus take_data(bint final, uint8_t opcode, Assembly* assembly, Frame
     return FRAME_MESSAGE
 
 
+cdef Py_ssize_t frame_size(const char* at, Py_ssize_t known_bytes) noexcept nogil:
+    cdef uint64_t size
+    cdef int header = 2, i
+    if known_bytes < 2:
+        return 2
+    size = <uint8_t>at[1] & 0x7F
+    if size >= 126:
+        header = 4 if size == 126 else 10
+        if known_bytes < header:
+            return header
+        size = 0
+        for i in range(2, header):
+            size = size << 8 | <uint8_t>at[i]
+    # A frame that is too large is refused by its header.
+    return header + (<Py_ssize_t>size if size <= MESSAGE_BYTES_MAX else 0)
+
+
 cdef FrameStatus next_frame(const char* at, const char* end, Assembly* assembly, Frame* out) noexcept nogil:
     cdef uint8_t first, opcode
     cdef uint64_t size

@@ -1,12 +1,13 @@
 """The scanner loop: one nogil call per received chunk, Python objects only for what is no trade."""
 from libc.stdint cimport int64_t, uint32_t
 from libc.stdlib cimport free, realloc
-from libc.string cimport memcpy, memmove
+from libc.string cimport memcpy
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 
 from pumpwatch._fast.frames cimport (
-    FRAME_CONTROL, FRAME_MESSAGE, FRAME_MORE, FRAME_PART, OP_BINARY, FrameStatus, assembly_free, next_frame,
+    FRAME_CONTROL, FRAME_MESSAGE, FRAME_MORE, FRAME_PART, OP_BINARY, FrameStatus, assembly_free, frame_size,
+    next_frame,
 )
 from pumpwatch._fast.ilp cimport render_received
 from pumpwatch._fast.parser cimport parse_message
@@ -68,6 +69,7 @@ cdef class Intake:
         RFC 6455's) behind the last good frame.
         """
         cdef const char* text = data
+        cdef const char* at
         cdef Py_ssize_t size = len(data), used = 0
         cdef int status
         if receive_ns <= 0:
@@ -77,21 +79,16 @@ cdef class Intake:
         self.lane.received_bytes = render_received(self.lane.received, receive_ns)
         self.control_size = 0
         with nogil:
-            if self.carry_size:
-                if grow(&self.carry, &self.carry_capacity, self.carry_size + size):
-                    memcpy(self.carry + self.carry_size, text, size)
-                    self.carry_size += size
-                    status = self.scan(self.carry, self.carry_size, &used)
-                    self.carry_size -= used
-                    memmove(self.carry, self.carry + used, self.carry_size)
-                else:
-                    status = STATUS_NO_MEMORY
-            else:
-                status = self.scan(text, size, &used)
-                if used < size:
-                    if grow(&self.carry, &self.carry_capacity, size - used):
-                        memcpy(self.carry, text + used, size - used)
-                        self.carry_size = size - used
+            status = self.finish_carry(text, size, &used)
+            if status == FRAME_MORE and self.carry_size == 0:
+                at = text + used
+                status = self.scan(at, size - used, &used)
+                at += used
+                size -= at - text
+                if status == FRAME_MORE and size:
+                    if grow(&self.carry, &self.carry_capacity, size):
+                        memcpy(self.carry, at, size)
+                        self.carry_size = size
                     else:
                         status = STATUS_NO_MEMORY
         if status == STATUS_NO_MEMORY:
@@ -101,6 +98,27 @@ cdef class Intake:
             error.close_code = CLOSE_CODES[status]
             raise error
         return PyBytes_FromStringAndSize(self.control, self.control_size)
+
+    cdef int finish_carry(self, const char* data, Py_ssize_t size, Py_ssize_t* used) noexcept nogil:
+        """Complete the frame that an earlier chunk cut, and only that one: the rest is read in place."""
+        cdef Py_ssize_t missing, done
+        cdef int status
+        used[0] = 0
+        while self.carry_size:
+            missing = min(frame_size(self.carry, self.carry_size) - self.carry_size, size - used[0])
+            if not grow(&self.carry, &self.carry_capacity, self.carry_size + missing):
+                return STATUS_NO_MEMORY
+            memcpy(self.carry + self.carry_size, data + used[0], missing)
+            self.carry_size += missing
+            used[0] += missing
+            status = self.scan(self.carry, self.carry_size, &done)
+            if status != FRAME_MORE:
+                return status
+            if done:
+                self.carry_size = 0
+            elif missing == 0:
+                return FRAME_MORE
+        return FRAME_MORE
 
     cdef int scan(self, const char* data, Py_ssize_t size, Py_ssize_t* used) noexcept nogil:
         cdef const char* at = data

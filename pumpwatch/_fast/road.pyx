@@ -8,7 +8,7 @@ from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy, memset
 
 from pumpwatch._fast.ilp cimport (
-    DECIMAL_TEXT_MAX, put_trade, render_plain, render_unsigned, scale_trade, strip_zeros,
+    DECIMAL_TEXT_MAX, PLAIN_SLACK, put_trade, render_plain, scale_trade, strip_zeros,
 )
 from pumpwatch._fast.instruments cimport NO_INSTRUMENT, Instrument, hash_bytes
 from pumpwatch._fast.ordinals cimport ordinals_free, ordinals_new, ordinals_take
@@ -16,6 +16,7 @@ from pumpwatch._fast.parser cimport batch_free, batch_init
 from pumpwatch._fast.sequence cimport (
     VERDICT_JUMP, VERDICT_REPEAT, VERDICT_RESET, Position, Verdict, observe_id, observe_range,
 )
+from pumpwatch._fast.words cimport put_digits
 
 cdef enum:
     BATCH_ROWS = 65536          # a row takes at least 20 bytes of a message of at most 1 MiB
@@ -131,7 +132,7 @@ cdef Py_ssize_t render_composed_id(char* out, const Trade* trade, int32_t ordina
         return 0
     size += part
     out[size] = c'-'
-    return size + 1 + render_unsigned(out + size + 1, <uint64_t>ordinal)
+    return size + 1 + put_digits(out + size + 1, <uint64_t>ordinal)
 
 
 cdef class FeedRoad:
@@ -251,7 +252,7 @@ cdef class FeedRoad:
 
     cdef Refusal take_row(self, Lane* lane, Trade* trade, int32_t ordinal) noexcept nogil:
         cdef Instrument* instrument
-        cdef char id_text[2 * DECIMAL_TEXT_MAX + 64]
+        cdef char id_text[2 * DECIMAL_TEXT_MAX + PLAIN_SLACK + 32]
         cdef int64_t last_ns
         if trade.range_first and trade.instrument != NO_INSTRUMENT:
             self.counts.ranges += 1
