@@ -66,8 +66,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     end_s: int = 0  # of the window of time
     pages_before: int = 0  # in this window
     rows_before: int = 0
-    shown_id: int | None = None  # the lowest id and earliest time that earlier answers showed
-    shown_ns: int | None = None
+    shown_id: int | None = None  # the lowest id of earlier answers, those of this window
+    shown_ns: int | None = None  # the earliest time of all earlier answers
 
     @property
     def params(self) -> dict[str, str]:
@@ -201,7 +201,10 @@ def _next_in_time(request: Request, answer: TradePage) -> Request | None:
     end_s = request.shown_ns // SECOND_NS + MARGIN_S
     if end_s >= request.end_s:
         return None
-    return msgspec.structs.replace(request, end_s=end_s, pages_before=0, rows_before=0)
+    # It begins with rows that were shown: its first answer need not go below them.
+    return msgspec.structs.replace(
+        request, end_s=end_s, pages_before=0, rows_before=0, shown_id=None
+    )
 
 
 def _is_walked(request: Request, answer: TradePage) -> bool:
