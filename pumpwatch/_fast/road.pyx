@@ -58,6 +58,7 @@ cdef bint lane_reserve(Lane* lane, uint32_t instruments) noexcept nogil:
         return 0
     lane.ordinals = ordinals
     memset(met + lane.capacity, 0, capacity - lane.capacity)
+    memset(held_ns + lane.capacity, 0, (capacity - lane.capacity) * sizeof(int64_t))
     memset(ordinals + lane.capacity, 0, (capacity - lane.capacity) * sizeof(Ordinals*))
     lane.capacity = capacity
     return 1
@@ -295,7 +296,8 @@ cdef class FeedRoad:
         instrument = &self.instruments.instruments[trade.instrument]
         if not scale_trade(instrument, trade):
             return REFUSED_OVERFLOW
-        if self.batch.is_snapshot or not lane.met[trade.instrument]:
+        # REST's history was asked for.
+        if (self.batch.is_snapshot or not lane.met[trade.instrument]) and not trade.is_backfill:
             last_ns = lane.held_ns[trade.instrument]
             if trade.exchange_ns < lane.receive_ns - self.history_ns and (last_ns == 0 or trade.exchange_ns < last_ns):
                 self.counts.history_skipped += 1
@@ -404,9 +406,7 @@ cdef class FeedRoad:
         if not lane_reserve(&self.past, self.instruments.count):
             self.counts.parsed += 1
             return REFUSED_MEMORY
-        self.batch.is_snapshot = 0  # of the stream's last message
         if trade.instrument != NO_INSTRUMENT:
-            self.past.met[trade.instrument] = 1  # so that no row is taken for unwanted history (R5)
             received_ns = self.instruments.instruments[trade.instrument].received_ns
         refusal = self.take_row(&self.past, trade, ordinal)
         if trade.instrument != NO_INSTRUMENT:

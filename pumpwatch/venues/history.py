@@ -24,9 +24,9 @@ from pumpwatch.errors import VenueError
 from pumpwatch.venues.spec import FeedSpec, RestPage, RestTrade, TradePage
 
 SECOND_NS = 10**9
-MARGIN_S = (
-    1  # a venue may count its last second whole or not, and rows may be a little out of order
-)
+# A venue may count its last second whole or not; times may be so much out of the order of the ids.
+MARGIN_S = 1
+MARGIN_NS = MARGIN_S * SECOND_NS
 
 
 class Span(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,8 +66,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     end_s: int = 0  # of the window of time
     pages_before: int = 0  # in this window
     rows_before: int = 0
-    shown_id: int | None = None  # the lowest id of earlier answers, those of this window
-    shown_ns: int | None = None  # the earliest time of all earlier answers
+    shown_id: int | None = None  # the lowest id of all earlier answers
+    shown_ns: int = 0  # the earliest time of the page before that had any; 0: none had
+    last_shown: frozenset[int] = frozenset()  # the ids of the page before, in this window
 
     @property
     def params(self) -> dict[str, str]:
@@ -77,7 +78,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         if page.from_id_param and self.from_id is not None:
             params[page.from_id_param] = str(self.from_id)
         if page.from_s_param and self.span.oldest_ns:
-            params[page.from_s_param] = str(self.span.oldest_ns // SECOND_NS - MARGIN_S)
+            # Farther back than the margin, so that a row from there may show that all is read.
+            params[page.from_s_param] = str(self.span.oldest_ns // SECOND_NS - 2 * MARGIN_S)
         if page.to_s_param:
             params[page.to_s_param] = str(self.end_s)
         if page.page_param:
@@ -148,7 +150,7 @@ def _next_above(request: Request, trades: Sequence[RestTrade]) -> Request | None
     if span.last_id:
         is_over = shown_id >= span.last_id
     else:
-        is_over = any(trade.exchange_ns > span.newest_ns for trade in trades)
+        is_over = any(trade.exchange_ns > span.newest_ns + MARGIN_NS for trade in trades)
     if is_over or request.from_id is None or shown_id < request.from_id:
         return None
     return msgspec.structs.replace(request, from_id=shown_id + 1)
@@ -157,7 +159,7 @@ def _next_above(request: Request, trades: Sequence[RestTrade]) -> Request | None
 def _next_below(request: Request, trades: Sequence[RestTrade]) -> Request | None:
     """Downwards: what is below ``from_id`` is shown."""
     shown_id = min(trade.order_id for trade in trades)
-    if reaches_start(request.span, trades) or not _is_news(request, trades):
+    if _is_over_start(request.span, trades) or not _is_news(request, trades):
         return None
     return msgspec.structs.replace(request, from_id=shown_id, shown_id=shown_id)
 
@@ -175,11 +177,27 @@ def _next_window_below(request: Request, answer: TradePage) -> Request | None:
             f"{request.page.path} of {request.venue_symbol}: {answer.rows} rows from id "
             f"{request.from_id} end at {max(ids)}; {rows_max} were asked for, and {shown_id} exists"
         )
-    if reaches_start(request.span, answer.trades) or not _is_news(request, answer.trades):
+    if _is_over_start(request.span, answer.trades) or not _is_news(request, answer.trades):
         return None
     if request.from_id == 0:
         return None
     return msgspec.structs.replace(request, from_id=max(0, min(ids) - rows_max), shown_id=min(ids))
+
+
+def _is_over_start(span: Span, trades: Sequence[RestTrade]) -> bool:
+    return reaches_start(span, trades) if span.first_id else _is_earlier(span, trades)
+
+
+def _is_earlier(span: Span, trades: Sequence[RestTrade]) -> bool:
+    """Whether a row is so much earlier than all that is missing that no missing row is below it."""
+    return any(trade.exchange_ns < span.oldest_ns - MARGIN_NS for trade in trades)
+
+
+def _is_news(request: Request, trades: Sequence[RestTrade]) -> bool:
+    """Whether the answer goes below what was shown before."""
+    if request.shown_id is None:
+        return True
+    return min(trade.order_id for trade in trades) < request.shown_id
 
 
 # --- by time --------------------------------------------------------------------------------------
@@ -190,50 +208,36 @@ def _next_in_time(request: Request, answer: TradePage) -> Request | None:
     page = request.page
     if not answer.rows or _is_walked(request, answer):
         return None
-    is_news = not answer.trades or _is_news(request, answer.trades)
-    request = _with_shown(request, answer.trades)
+    # No row that the page before had not: the venue does not turn pages here.
+    shown = frozenset(trade.order_id for trade in answer.trades)
+    is_news = not answer.trades or not shown <= request.last_shown
+    shown_ns = min((trade.exchange_ns for trade in answer.trades), default=request.shown_ns)
     pages, rows = request.pages_before + 1, request.rows_before + answer.rows
     skipped = pages * page.rows_max if page.page_param else rows
     if is_news and skipped <= page.skip_max:
-        return msgspec.structs.replace(request, pages_before=pages, rows_before=rows)
-    if request.shown_ns is None:
+        return msgspec.structs.replace(
+            request, pages_before=pages, rows_before=rows, last_shown=shown, shown_ns=shown_ns
+        )
+    end_s = shown_ns // SECOND_NS + MARGIN_S
+    if not shown_ns or end_s >= request.end_s:
         return None
-    end_s = request.shown_ns // SECOND_NS + MARGIN_S
-    if end_s >= request.end_s:
-        return None
-    # It begins with rows that were shown: its first answer need not go below them.
     return msgspec.structs.replace(
-        request, end_s=end_s, pages_before=0, rows_before=0, shown_id=None
+        request,
+        end_s=end_s,
+        pages_before=0,
+        rows_before=0,
+        last_shown=frozenset(),
+        shown_ns=shown_ns,
     )
 
 
 def _is_walked(request: Request, answer: TradePage) -> bool:
-    """Whether the span's start was reached, be the list in the order of ids or of times.
+    """Whether all rows of the span were shown, be the list in the order of ids or of times.
 
-    The two differ by little. With the first id shown, an answer that is not full is the last.
+    With its first id shown, an answer that is not full is the last.
     """
     span = request.span
-    is_earlier = any(trade.exchange_ns < span.oldest_ns for trade in answer.trades)
     if not span.first_id:
-        return is_earlier
-    is_last = is_earlier or answer.rows < request.page.rows_max
+        return _is_earlier(span, answer.trades)
+    is_last = answer.rows < request.page.rows_max or _is_earlier(span, answer.trades)
     return is_last and reaches_start(span, answer.trades)
-
-
-def _is_news(request: Request, trades: Sequence[RestTrade]) -> bool:
-    """Whether the answer goes below what was shown before."""
-    if request.shown_id is None:
-        return True
-    return min(trade.order_id for trade in trades) < request.shown_id
-
-
-def _with_shown(request: Request, trades: Sequence[RestTrade]) -> Request:
-    if not trades:
-        return request
-    shown_id = min(trade.order_id for trade in trades)
-    shown_ns = min(trade.exchange_ns for trade in trades)
-    if request.shown_id is not None:
-        shown_id = min(shown_id, request.shown_id)
-    if request.shown_ns is not None:
-        shown_ns = min(shown_ns, request.shown_ns)
-    return msgspec.structs.replace(request, shown_id=shown_id, shown_ns=shown_ns)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pumpwatch._fast import parse_binance, parse_bybit, parse_okx, parse_phemex
@@ -55,6 +55,7 @@ def test_a_row_is_written_and_counted() -> None:
     assert drive.table.rows(0) == 1
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 60), max_size=30), st.lists(st.integers(1, 60), max_size=30))
 def test_rows_of_both_are_judged_as_if_they_came_one_way(
     heard: list[int], asked: list[int]

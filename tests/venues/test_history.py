@@ -232,6 +232,35 @@ def test_a_long_hole_is_asked_in_windows(feed: str, data: st.DataObject) -> None
     assert all(int(params.get("offset", "0")) <= 2 * ROWS_MAX for params in venue.asked)
 
 
+# Lists by id are in the order of ids.
+ORDERS = [(feed, kind, by_time) for feed, kind in KINDS for by_time in (False, kind is Window)]
+
+
+@pytest.mark.parametrize(("feed", "kind", "by_time"), sorted(set(ORDERS), key=str))
+@given(data=st.data())
+def test_ids_and_times_may_differ_a_little_in_their_order(
+    feed: str, kind: Callable[..., Venue], by_time: bool, data: st.DataObject
+) -> None:
+    """In the order of times the first id may come before others of the hole, and the reverse."""
+    trades = data.draw(histories())
+    shifts_ns = st.lists(st.integers(0, 900 * MS), min_size=len(trades), max_size=len(trades))
+    trades = [trade(one.order_id, one.exchange_ns + shift_ns)
+              for one, shift_ns in zip(trades, data.draw(shifts_ns), strict=True)]  # fmt: skip
+    span, missing = data.draw(holes(trades))
+    venue = kind(sorted(trades, key=lambda one: one.exchange_ns) if by_time else trades)
+    assert ids(walk(small(feed), venue, span)) >= ids(missing)
+
+
+@pytest.mark.parametrize("feed", ["gate_spot", "gate_futures"])
+def test_a_new_window_may_begin_with_a_page_that_was_shown(feed: str) -> None:
+    """Its first answer holds nothing new, which is no sign that pages are ignored."""
+    times_s = [0, 0, *[10] * ROWS_MAX, *[11] * ROWS_MAX, *[30] * ROWS_MAX]
+    trades = [trade(number, START_NS + at_s * SECOND_NS) for number, at_s in enumerate(times_s, 1)]
+    span = Span(first_id=2, last_id=len(trades), from_ns=START_NS, to_ns=START_NS + 30 * SECOND_NS)
+    page = small(feed, skip_max=2 * ROWS_MAX)
+    assert ids(walk(page, Window(trades), span)) >= set(range(2, len(trades) + 1))
+
+
 @given(data=st.data())
 def test_an_offset_that_is_ignored_is_done_without(data: st.DataObject) -> None:
     trades = [trade(number, START_NS + number * 400 * MS) for number in range(1, 60)]
@@ -293,14 +322,14 @@ def test_ids_downwards_ask_for_what_is_missing() -> None:
 
 def test_a_window_is_asked_once_where_one_answer_holds_it() -> None:
     at_s = START_NS // SECOND_NS
-    window = {"from": str(at_s + 39), "to": str(at_s + 62)}
+    window = {"from": str(at_s + 38), "to": str(at_s + 62)}
     assert asked("gate_spot", HOLE, SECONDS, 100) == [{**window, "page": "1"}]
     assert asked("gate_futures", HOLE, SECONDS, 100) == [{**window, "offset": "0"}]
-    assert asked("gate_spot", HOLE, SECONDS, 12) == [
+    assert asked("gate_spot", HOLE, SECONDS, 13) == [
         {**window, "page": "1"}, {**window, "page": "2"},
     ]  # fmt: skip
-    assert asked("gate_futures", HOLE, SECONDS, 12) == [
-        {**window, "offset": "0"}, {**window, "offset": "12"},
+    assert asked("gate_futures", HOLE, SECONDS, 13) == [
+        {**window, "offset": "0"}, {**window, "offset": "13"},
     ]  # fmt: skip
 
 
@@ -314,7 +343,7 @@ def test_a_hole_without_ids_ends_behind_a_row_that_is_older() -> None:
     burst = [trade(number, START_NS + SECOND_NS) for number in range(1, 8)]
     span = Span(from_ns=START_NS + SECOND_NS, to_ns=START_NS + 2 * SECOND_NS)
     assert len(asked("gate_spot", span, burst, 3)) == 4  # three with rows, one without
-    older = [trade(1, START_NS), *(trade(one.order_id + 1, one.exchange_ns) for one in burst)]
+    older = [trade(1, START_NS - 1), *(trade(one.order_id + 1, one.exchange_ns) for one in burst)]
     assert len(asked("gate_spot", span, older, 4)) == 2
 
 
