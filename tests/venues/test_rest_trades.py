@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from pumpwatch.errors import VenueError
 from pumpwatch.venues import FEEDS, FEEDS_BY_NAME
-from pumpwatch.venues.spec import FeedSpec, RestPage, RestTrade, TradePage
+from pumpwatch.venues.spec import FeedSpec, RestPage, RestTrade, TradeIds, TradePage
 from tests._fast.driving import NOW_NS, Drive, as_bytes
 from tests._fast.ilp_reading import Line, read_lines
 from tests._fast.spelling import NUMBERS
@@ -165,7 +165,7 @@ def test_rest_adds_what_the_stream_did_not_bring_and_nothing_else(
     drive = form.drive()
     heard_lines = read_lines(stream(form, drive, heard))
     verdicts, added = backfill(form, drive, trades)
-    assert verdicts == ["repeat" if one in heard else "new" for one in trades]
+    check_verdicts(form, dict(zip(trades, verdicts, strict=True)), heard)
     assert drive.counts["backfilled"] == verdicts.count("new")
     added_lines = read_lines(added)
     assert {line.symbols.pop("origin") for line in heard_lines} <= {"stream"}
@@ -173,7 +173,23 @@ def test_rest_adds_what_the_stream_did_not_bring_and_nothing_else(
     expected = read_lines(stream(form, form.drive(), trades))
     for line in expected:
         del line.symbols["origin"]
-    assert sorted(heard_lines + added_lines, key=key) == sorted(expected, key=key)
+    # As DEDUP folds them: a row that goes on twice has one key, and nothing in it differs.
+    assert all(line in heard_lines for line in added_lines if key(line) in map(key, heard_lines))
+    folded = {key(line): line for line in heard_lines + added_lines}
+    assert folded == {key(line): line for line in expected}
+
+
+def check_verdicts(form: Form, verdicts: dict[Made, str], heard: Sequence[Made]) -> None:
+    """What was not heard is never a repeat; what was is one, but for what the road forgot (R1)."""
+    assert {verdict for one, verdict in verdicts.items() if one not in heard} <= {"new"}
+    forgotten = [one for one in heard if verdicts[one] == "new"]
+    assert len(forgotten) <= forgotten_max(form)
+
+
+def forgotten_max(form: Form) -> int:
+    """Two rows may share a slot of the table of recent ids, where ids do not count up."""
+    counts_up = FEEDS_BY_NAME[form.feed].ids in (TradeIds.CONTIGUOUS, TradeIds.OBSERVED)
+    return 0 if counts_up else 4
 
 
 def heard_of(trades: list[Made], *, any_of_them: bool) -> st.SearchStrategy[list[Made]]:
@@ -196,8 +212,8 @@ def test_the_stream_repeats_what_rest_brought_before(form: Form, data: st.DataOb
     trades = data.draw(form.trades())
     drive = form.drive()
     backfill(form, drive, trades)
-    assert stream(form, drive, trades) == b""
-    assert drive.counts["repeated"] == len(trades)
+    assert len(read_lines(stream(form, drive, trades))) <= forgotten_max(form)
+    assert drive.counts["repeated"] >= len(trades) - forgotten_max(form)
 
 
 # --- what cannot be read --------------------------------------------------------------------------
