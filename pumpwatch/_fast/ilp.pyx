@@ -5,7 +5,7 @@ from libc.string cimport memcpy, memset
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 
-from pumpwatch._fast.instruments cimport NO_INSTRUMENT, InstrumentTable
+from pumpwatch._fast.instruments cimport NO_INSTRUMENT, InstrumentTable, prefix_of
 from pumpwatch._fast.parser cimport Parser, batch_free, batch_init, parse_message
 from pumpwatch._fast.trade cimport KIND_ORDINARY, PARSE_TRADES, Batch, uint128
 from pumpwatch._fast.words cimport POWERS, put_digits
@@ -199,12 +199,13 @@ cdef bint put_trade(Lines* lines, const Instrument* instrument, const Trade* tra
                     const char* received, Py_ssize_t received_bytes) noexcept nogil:
     cdef char* start
     cdef char* out
+    cdef int prefix = prefix_of(trade)
     if not lines_reserve(lines, LINE_BYTES_MAX):
         return 0
     start = lines.data + lines.size
     out = start
-    memcpy(out, instrument.prefixes[trade.is_sell], instrument.prefix_bytes[trade.is_sell])
-    out += instrument.prefix_bytes[trade.is_sell]
+    memcpy(out, instrument.prefixes[prefix], instrument.prefix_bytes[prefix])
+    out += instrument.prefix_bytes[prefix]
     if trade.kind != KIND_ORDINARY:
         memcpy(out, KIND_TAGS[trade.kind], KIND_TAG_BYTES[trade.kind])
         out += KIND_TAG_BYTES[trade.kind]

@@ -39,6 +39,7 @@ cdef struct Counts:         # messages are messages, all else is rows (promise 5
     int64_t history_skipped
     int64_t quarantined
     int64_t ranges          # messages that stand for several trades: no rows
+    int64_t backfilled      # of those passed: from REST
 
 cdef struct Lane:           # what one connection knows beyond its feed
     uint8_t* met            # by instrument: a row came on this connection
@@ -71,6 +72,7 @@ cdef class FeedRoad:
     cdef int32_t* row_ordinals
     cdef int64_t history_ns
     cdef Counts counts
+    cdef Lane past                      # REST's rows have no connection; this is theirs
     cdef readonly int64_t last_exchange_ns
     cdef readonly int64_t last_receive_ns
 
@@ -81,7 +83,9 @@ cdef class FeedRoad:
     cdef bint judge_id(self, Lane* lane, Trade* trade) noexcept nogil
     cdef void count_ordinals(self, Lane* lane) noexcept nogil
     cdef void count_run(self, Lane* lane, Py_ssize_t first, Py_ssize_t count) noexcept nogil
+    cdef Refusal take_past(self, Trade* trade, int32_t ordinal) noexcept nogil
 
 
 cdef bint lane_reserve(Lane* lane, uint32_t instruments) noexcept nogil
 cdef void lane_free(Lane* lane) noexcept
+cdef list lane_take_news(Lane* lane)
