@@ -112,6 +112,28 @@ cdef Py_ssize_t render_plain(char* out, const Decimal* given) noexcept nogil:
     return count + 2 + zeros
 
 
+cdef Py_ssize_t render_composed_id(char* out, const Trade* trade, int32_t ordinal) noexcept nogil:
+    """``side-price-size-ordinal``, numbers as normalised text (DESIGN section 4); 0: too long."""
+    cdef Py_ssize_t size = 4, part
+    if trade.is_sell:
+        memcpy(out, "sell-", 5)
+        size = 5
+    else:
+        memcpy(out, "buy-", 4)
+    part = render_plain(out + size, &trade.price)
+    if part == 0:
+        return 0
+    size += part
+    out[size] = c'-'
+    size += 1
+    part = render_plain(out + size, &trade.quantity)
+    if part == 0:
+        return 0
+    size += part
+    out[size] = c'-'
+    return size + 1 + put_digits(out + size + 1, <uint64_t>ordinal)
+
+
 cdef Py_ssize_t put_number(Lines* lines, char* out, const Decimal* given) noexcept nogil:
     """``=`` and the value: a binary double where that is exact, else text that the server rounds."""
     cdef Decimal value = given[0]

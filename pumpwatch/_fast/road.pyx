@@ -8,15 +8,15 @@ from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy, memset
 
 from pumpwatch._fast.ilp cimport (
-    DECIMAL_TEXT_MAX, PLAIN_SLACK, put_trade, render_plain, scale_trade, strip_zeros,
+    DECIMAL_TEXT_MAX, PLAIN_SLACK, put_trade, render_composed_id, scale_trade, strip_zeros,
 )
 from pumpwatch._fast.instruments cimport NO_INSTRUMENT, Instrument, hash_bytes
 from pumpwatch._fast.ordinals cimport ordinals_free, ordinals_new, ordinals_take
 from pumpwatch._fast.parser cimport batch_free, batch_init
+from pumpwatch._fast.ring cimport ORIGIN_STREAM
 from pumpwatch._fast.sequence cimport (
     VERDICT_JUMP, VERDICT_REPEAT, VERDICT_RESET, Position, Verdict, observe_id, observe_range,
 )
-from pumpwatch._fast.words cimport put_digits
 
 cdef enum:
     BATCH_ROWS = 65536          # a row takes at least 20 bytes of a message of at most 1 MiB
@@ -111,28 +111,6 @@ cdef uint64_t decimal_key(Decimal* value, uint64_t seed) noexcept nogil:
     cdef Decimal plain = value[0]
     strip_zeros(&plain)
     return hash_bytes(<const char*>&plain.mantissa, 16, seed ^ (<uint64_t>plain.exponent * HASH_SPREAD))
-
-
-cdef Py_ssize_t render_composed_id(char* out, const Trade* trade, int32_t ordinal) noexcept nogil:
-    """``side-price-size-ordinal``, numbers as normalised text (DESIGN section 4); 0: too long."""
-    cdef Py_ssize_t size = 4, part
-    if trade.is_sell:
-        memcpy(out, "sell-", 5)
-        size = 5
-    else:
-        memcpy(out, "buy-", 4)
-    part = render_plain(out + size, &trade.price)
-    if part == 0:
-        return 0
-    size += part
-    out[size] = c'-'
-    size += 1
-    part = render_plain(out + size, &trade.quantity)
-    if part == 0:
-        return 0
-    size += part
-    out[size] = c'-'
-    return size + 1 + put_digits(out + size + 1, <uint64_t>ordinal)
 
 
 cdef class FeedRoad:
@@ -288,6 +266,8 @@ cdef class FeedRoad:
             self.rows.lines.first_received_ns = lane.receive_ns
         if not put_trade(&self.rows.lines, instrument, trade, lane.received, lane.received_bytes):
             return REFUSED_MEMORY
+        if self.recent is not None:
+            self.recent.put(self.feed, trade, lane.receive_ns, ordinal if trade.id == id_text else -1, ORIGIN_STREAM)
         instrument.rows += 1
         instrument.received_ns = lane.receive_ns
         self.counts.passed += 1
