@@ -43,3 +43,6 @@ cdef Py_ssize_t render_plain(char* out, const Decimal* value) noexcept nogil
 cdef Py_ssize_t render_composed_id(char* out, const Trade* trade, int32_t ordinal) noexcept nogil
 
 cdef void strip_zeros(Decimal* value) noexcept nogil
+
+# Of the first ILP line, its newline included; 0: it has no end. See split_lines.
+cdef Py_ssize_t line_bytes(const char* text, Py_ssize_t size) noexcept nogil

@@ -283,24 +283,16 @@ cdef class RowBuffer:
         return payload, rows, self.lines.first_received_ns
 
 
-def split_lines(bytes payload):
-    """Where each ILP line of ``payload`` ends (offset behind its newline).
-
-    Knows that a binary double may contain a newline byte, and that a quoted string may contain
-    anything. Both occur only among the fields: in a symbol, behind the first blank is not yet.
-    """
-    cdef const char* text = payload
-    cdef Py_ssize_t size = len(payload), at = 0
+cdef Py_ssize_t line_bytes(const char* text, Py_ssize_t size) noexcept nogil:
+    cdef Py_ssize_t at = 0
     cdef bint quoted = 0, in_fields = 0
-    ends = []
     while at < size:
         if text[at] == c'\\':
             at += 1
         elif quoted:
             quoted = text[at] != c'"'
         elif text[at] == c'\n':
-            ends.append(at + 1)
-            in_fields = 0
+            return at + 1
         elif text[at] == c' ':
             in_fields = 1
         elif in_fields and text[at] == c'"':
@@ -308,4 +300,22 @@ def split_lines(bytes payload):
         elif in_fields and text[at] == c'=' and at + 2 < size and text[at + 1] == c'=' and text[at + 2] == BINARY_DOUBLE:
             at += 10
         at += 1
-    return ends
+    return 0
+
+
+def split_lines(bytes payload):
+    """Where each ILP line of ``payload`` ends (offset behind its newline).
+
+    Knows that a binary double may contain a newline byte, and that a quoted string may contain
+    anything. Both occur only among the fields: in a symbol, behind the first blank is not yet.
+    """
+    cdef const char* text = payload
+    cdef Py_ssize_t left = len(payload), size, at = 0
+    ends = []
+    while True:
+        size = line_bytes(text + at, left)
+        if size == 0:
+            return ends
+        at += size
+        left -= size
+        ends.append(at)

@@ -375,7 +375,7 @@ cdef class Ring:
 
     cdef uint64_t leap(self, const Track* track, int64_t receive_ns) noexcept nogil:
         """The newest prompt row that came at ``receive_ns`` or before; 0: none is held."""
-        cdef uint64_t place = track.prompt, at = track.prompt_rows - 1, target
+        cdef uint64_t place = track.prompt, target
         cdef const Row* row
         cdef const Row* far
         while place >> INDEX_BITS >= self.first:
@@ -387,11 +387,9 @@ cdef class Ring:
                 far = <const Row*>(
                     self.chunks[target >> INDEX_BITS & self.mask].data + (target & INDEX_MASK) * ROW_BYTES)
                 if far.receive_ns > receive_ns:
-                    at = at - NEAR if at % NEAR == 0 else (at - 2) // FAR * FAR + 1
                     place = target
                     continue
             if row.back == 0:
                 return 0
             place -= row.back
-            at -= 1
         return 0

@@ -5,7 +5,7 @@ only where it cannot lie in a hole (R5); a row that is refused is counted and it
 """
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
 from pumpwatch._fast.ilp cimport (
     DECIMAL_TEXT_MAX, PLAIN_SLACK, put_trade, render_composed_id, scale_trade, strip_zeros,

@@ -1,7 +1,7 @@
 """Trade ids in 8 or 16 bytes."""
 from libc.stdint cimport uint64_t
 
-# Digits without leading zeros that fit 64 bits; 0: the text is none.
+# At most 19 digits without leading zeros; 0: the text is none, and ``value`` may have changed.
 cdef bint read_number(const char* text, Py_ssize_t size, uint64_t* value) noexcept nogil
 
 # 36 characters, lower case hex; 0: the text is none.

@@ -1,46 +1,16 @@
 """Trade ids in 8 or 16 bytes: numbers and UUIDs, read so that their text comes back letter for letter."""
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
 
-from pumpwatch._fast.words cimport POWERS, digit_run, digits_value, in_range, load_word
-
-cdef enum:
-    DIGITS_MAX = 20
-
-cdef uint64_t HEAD_MAX = 1844674407370955    # the 20 digits of 2**64 - 1: the first sixteen,
-cdef uint64_t TAIL_MAX = 1615                # and the last four
+from pumpwatch._fast.cursor cimport Cursor, take_digits
+from pumpwatch._fast.words cimport in_range, load_word
 
 
 cdef bint read_number(const char* text, Py_ssize_t size, uint64_t* value) noexcept nogil:
-    """Digits without leading zeros that fit 64 bits."""
-    cdef uint64_t total = 0, word
-    cdef Py_ssize_t at = 0
-    cdef int left
-    if size < 1 or size > DIGITS_MAX or (text[0] == c'0' and size > 1):
-        return 0
-    while size - at >= 8:
-        word = load_word(text + at)
-        if digit_run(word) != 8:
-            return 0
-        total = total * 100000000 + digits_value(word, 8)
-        at += 8
-    left = <int>(size - at)
-    if left and at:
-        # The last eight bytes, of which the first ones are read already.
-        word = load_word(text + size - 8) >> 8 * (8 - left)
-        if digit_run(word) < left:
-            return 0
-        if size == DIGITS_MAX and (total > HEAD_MAX or (total == HEAD_MAX and digits_value(word, left) > TAIL_MAX)):
-            return 0
-        total = total * POWERS[left] + digits_value(word, left)
-    elif left:
-        for at in range(size):
-            word = <uint8_t>(text[at] - c'0')
-            if word > 9:
-                return 0
-            total = total * 10 + word
-    value[0] = total
-    return 1
+    cdef Cursor cur
+    cur.at = text
+    cur.end = text + size
+    return take_digits(&cur, value) and cur.at == cur.end
 
 
 cdef bint read_hex(uint64_t word, uint64_t* value) noexcept nogil:

@@ -118,7 +118,8 @@ cdef bint fold(FoundRows* found, char* texts, int64_t* ends) noexcept nogil:
     return 1
 
 
-cdef bint is_same(const FoundRows* found, const char* texts, const int64_t* ends, Py_ssize_t a, Py_ssize_t b) noexcept nogil:
+cdef bint is_same(const FoundRows* found, const char* texts, const int64_t* ends, Py_ssize_t a,
+                  Py_ssize_t b) noexcept nogil:
     """One exchange time, one id."""
     cdef int64_t a_at = ends[a - 1] if a else 0, b_at = ends[b - 1] if b else 0
     return (found.rows[a].exchange_ns == found.rows[b].exchange_ns and ends[a] - a_at == ends[b] - b_at
