@@ -253,6 +253,26 @@ cdef bint put_trade(Lines* lines, const Instrument* instrument, const Trade* tra
     return 1
 
 
+cdef Py_ssize_t line_bytes(const char* text, Py_ssize_t size) noexcept nogil:
+    cdef Py_ssize_t at = 0
+    cdef bint quoted = 0, in_fields = 0
+    while at < size:
+        if text[at] == c'\\':
+            at += 1
+        elif quoted:
+            quoted = text[at] != c'"'
+        elif text[at] == c'\n':
+            return at + 1
+        elif text[at] == c' ':
+            in_fields = 1
+        elif in_fields and text[at] == c'"':
+            quoted = 1
+        elif in_fields and text[at] == c'=' and at + 2 < size and text[at + 1] == c'=' and text[at + 2] == BINARY_DOUBLE:
+            at += 10
+        at += 1
+    return 0
+
+
 cdef class RowBuffer:
     """Lines of one feed between two flushes."""
 
@@ -281,26 +301,6 @@ cdef class RowBuffer:
         self.lines.size = 0
         self.lines.rows = 0
         return payload, rows, self.lines.first_received_ns
-
-
-cdef Py_ssize_t line_bytes(const char* text, Py_ssize_t size) noexcept nogil:
-    cdef Py_ssize_t at = 0
-    cdef bint quoted = 0, in_fields = 0
-    while at < size:
-        if text[at] == c'\\':
-            at += 1
-        elif quoted:
-            quoted = text[at] != c'"'
-        elif text[at] == c'\n':
-            return at + 1
-        elif text[at] == c' ':
-            in_fields = 1
-        elif in_fields and text[at] == c'"':
-            quoted = 1
-        elif in_fields and text[at] == c'=' and at + 2 < size and text[at + 1] == c'=' and text[at + 2] == BINARY_DOUBLE:
-            at += 10
-        at += 1
-    return 0
 
 
 def split_lines(bytes payload):
