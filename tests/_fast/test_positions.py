@@ -144,6 +144,7 @@ def test_equal_to_a_plain_reading_and_to_the_roads(taken: list[Any], flushed_at:
     )
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 60), st.integers(0, 3)), max_size=40))
 def test_a_merged_range_is_never_called_seen(steps: list[tuple[int, int]]) -> None:
     # It leaves no line (R7): only the rows' own ids may count as spooled.
@@ -194,6 +195,7 @@ def one_line(number: int = 7, price: str = "1.5") -> bytes:
     return bytes(drive.rows.take()[0])
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(st.binary(max_size=400), st.just(one_line())), max_size=6))
 def test_any_bytes_are_taken(pieces: list[bytes]) -> None:
     positions = SpoolPositions({3})
@@ -204,6 +206,7 @@ def test_any_bytes_are_taken(pieces: list[bytes]) -> None:
     assert standing(again) == standing(positions)
 
 
+@settings(deadline=None)
 @given(st.randoms(use_true_random=False), st.integers(1, 8))
 def test_a_broken_line_costs_no_other_and_is_counted(rng: random.Random, count: int) -> None:
     lines = [one_line(number) for number in range(1, 6)]
@@ -317,6 +320,18 @@ def test_parts_out_of_order_are_refused() -> None:
     assert standing(loaded) == standing(positions)
 
 
+def test_a_symbol_in_two_parts_is_refused() -> None:
+    positions = SpoolPositions({3})
+    positions.apply(3, one_line(1))
+    positions.apply(2, one_line(1))
+    first, _ = positions.encode(1)
+    loaded = SpoolPositions({3})
+    loaded.load(first)
+    with pytest.raises(ValueError, match="two parts"):
+        loaded.load(sealed(first[:2] + b"\1\0" + first[4:]))
+    assert (len(loaded), loaded.is_whole) == (1, False)
+
+
 def sealed(payload: bytes) -> bytes:
     """The payload with the checksum that it should have."""
     blank = payload[:CRC_AT] + bytes(4) + payload[HEAD_BYTES:]
@@ -344,6 +359,7 @@ def test_every_flipped_bit_is_refused_and_changes_nothing() -> None:
     assert standing(positions) == before
 
 
+@settings(deadline=None)
 @given(st.randoms(use_true_random=False), st.integers(1, 6))
 def test_payloads_that_nobody_encoded(rng: random.Random, count: int) -> None:
     # With a right checksum: refused, or taken as something that stands on its own feet.

@@ -245,6 +245,7 @@ id_texts = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(
     st.lists(id_texts, min_size=1, max_size=30, unique=True),
     st.lists(decimal_texts(digits_max=38, exponent_max=300), min_size=30, max_size=30),
@@ -258,6 +259,7 @@ def test_any_id_and_any_number(ids: list[str], numbers: list[str]) -> None:
     assert hour.recent.window(2, 0, *EVER).rows() == window_of(puts, 2, 0, *EVER)
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(st.integers(0, 2), st.sampled_from(["Buy", "Sell"]),
@@ -382,6 +384,7 @@ def test_spans_of_any_size(span: tuple[int, int]) -> None:
 cuts = st.lists(st.tuples(st.booleans(), st.integers(0, 60), st.integers(0, 30)), max_size=25)
 
 
+@settings(deadline=None)
 @given(cuts)
 def test_cuts_and_mends_are_sets(marks: list[tuple[bool, int, int]]) -> None:
     hour = Hour(Recent(8 * MIB, WINDOW_S))
@@ -483,6 +486,7 @@ def test_composed_ids_of_both_rings_are_one() -> None:
     assert hour.recent.window(3, 0, *EVER).rows() == rows
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, allow_nan=False, allow_infinity=False), min_size=1, max_size=20))
 @example([0.0, 5e-324, 1.7976931348623157e308, 0.1, 1e22, 1e23, 123456789.123456789, 2.0**53 + 2])
 def test_doubles_of_the_table_come_back(numbers: list[float]) -> None:
