@@ -5,6 +5,7 @@ from pumpwatch._fast.ilp cimport RECEIVED_BYTES_MAX, RowBuffer
 from pumpwatch._fast.instruments cimport InstrumentTable
 from pumpwatch._fast.ordinals cimport Ordinals
 from pumpwatch._fast.parser cimport Parser
+from pumpwatch._fast.recent cimport Recent
 from pumpwatch._fast.sequence cimport IdRange, SeenIds
 from pumpwatch._fast.trade cimport Batch, Decimal, Trade
 
@@ -75,6 +76,7 @@ cdef class FeedRoad:
     cdef Lane past                      # REST's rows have no connection; this is theirs
     cdef readonly int64_t last_exchange_ns
     cdef readonly int64_t last_receive_ns
+    cdef public Recent recent           # the memory hour; None: not kept
 
     # The batch's rows onward: into the lines, or counted as what they are. Returns the first refusal.
     cdef Refusal take_batch(self, Lane* lane, int64_t* refused_rows) noexcept nogil

@@ -3,6 +3,7 @@
 from pumpwatch._fast.ilp import RowBuffer
 from pumpwatch._fast.instruments import InstrumentTable
 from pumpwatch._fast.parser import Parser
+from pumpwatch._fast.recent import Recent
 
 REFUSALS: dict[int, str]
 NEWS_NAMES: tuple[str, ...]
@@ -32,6 +33,7 @@ class FeedRoad:
     def last_exchange_ns(self) -> int: ...
     @property
     def last_receive_ns(self) -> int: ...
+    recent: Recent | None
     def counts_now(self) -> dict[str, int]: ...
     def take_backfill(
         self,

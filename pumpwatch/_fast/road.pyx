@@ -5,20 +5,20 @@ only where it cannot lie in a hole (R5); a row that is refused is counted and it
 """
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
 from pumpwatch._fast.cursor cimport is_plain_id
 from pumpwatch._fast.ilp cimport (
-    DECIMAL_TEXT_MAX, PLAIN_SLACK, put_trade, render_plain, render_received, scale_trade, strip_zeros,
+    DECIMAL_TEXT_MAX, PLAIN_SLACK, put_trade, render_composed_id, render_received, scale_trade, strip_zeros,
 )
 from pumpwatch._fast.instruments cimport NO_INSTRUMENT, Instrument, hash_bytes
 from pumpwatch._fast.ordinals cimport ordinals_free, ordinals_new, ordinals_take
 from pumpwatch._fast.members cimport Value, read_decimal
 from pumpwatch._fast.parser cimport batch_free, batch_init
+from pumpwatch._fast.ring cimport ORIGIN_BACKFILL, ORIGIN_STREAM
 from pumpwatch._fast.sequence cimport (
     VERDICT_JUMP, VERDICT_REPEAT, VERDICT_RESET, Position, Verdict, observe_id, observe_range,
 )
-from pumpwatch._fast.words cimport put_digits
 
 from pumpwatch._fast.parser import KIND_NAMES
 
@@ -141,28 +141,6 @@ cdef uint64_t row_key(Trade* trade) noexcept nogil:
     key = mixed(key, <uint64_t>trade.quantity.mantissa)
     key = mixed(key, <uint64_t>(trade.quantity.mantissa >> 64))
     return mixed(key, <uint64_t><uint32_t>trade.price.exponent << 32 | <uint32_t>trade.quantity.exponent)
-
-
-cdef Py_ssize_t render_composed_id(char* out, const Trade* trade, int32_t ordinal) noexcept nogil:
-    """``side-price-size-ordinal``, numbers as normalised text (DESIGN section 4); 0: too long."""
-    cdef Py_ssize_t size = 4, part
-    if trade.is_sell:
-        memcpy(out, "sell-", 5)
-        size = 5
-    else:
-        memcpy(out, "buy-", 4)
-    part = render_plain(out + size, &trade.price)
-    if part == 0:
-        return 0
-    size += part
-    out[size] = c'-'
-    size += 1
-    part = render_plain(out + size, &trade.quantity)
-    if part == 0:
-        return 0
-    size += part
-    out[size] = c'-'
-    return size + 1 + put_digits(out + size + 1, <uint64_t>ordinal)
 
 
 cdef bint read_amount(bytes text, Decimal* value):
@@ -328,6 +306,9 @@ cdef class FeedRoad:
             self.rows.lines.first_received_ns = lane.receive_ns
         if not put_trade(&self.rows.lines, instrument, trade, lane.received, lane.received_bytes):
             return REFUSED_MEMORY
+        if self.recent is not None:
+            self.recent.put(self.feed, trade, lane.receive_ns, ordinal if trade.id == id_text else -1,
+                            ORIGIN_BACKFILL if trade.is_backfill else ORIGIN_STREAM)
         instrument.rows += 1
         instrument.received_ns = lane.receive_ns
         self.counts.passed += 1
