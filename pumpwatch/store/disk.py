@@ -130,7 +130,7 @@ class DiskWatch:
             if level is not volume.level:
                 tell = log.error if level >= Level.EMERGENCY else log.warning
                 tell("disk_level", volume=name, path=str(volume.path), was=volume.level.name,
-                     level=level.name, percent=round(volume.usage.percent, 1))  # fmt: skip
+                     now=level.name, percent=round(volume.usage.percent, 1))  # fmt: skip
                 volume.level = level
                 self._on_change(name, level, volume.usage.percent)
         if self.volumes["database"].level >= Level.EMERGENCY:

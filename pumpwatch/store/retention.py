@@ -1,13 +1,15 @@
 """Retention: the days that are too old go, and when the disk fills, the oldest of the others.
 
-By an explicit list of partitions, and with ``FORCE DROP PARTITION``: a plain ``DROP PARTITION``
-makes the server mark the bars (trades_1s) invalid for good, and they are then no longer kept up
-(seen on 9.3.4); the forced one leaves them alone, the old bars included.
+The list is explicit, and computed in UTC. How ``trades`` loses its oldest partitions was found out
+on 9.3.4: a plain ``DROP PARTITION`` makes the bars (trades_1s) invalid for good, a ``FORCE DROP
+PARTITION`` hides the rows of the first partition that stays from questions about its time. What
+the table's TTL takes away harms neither. So the TTL is set to just the hours that take the list
+away, which the server does as it applies the statement, and in the same breath back to the 45 days
+that are a backstop (R14).
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -23,10 +25,12 @@ from pumpwatch.store.event_windows import Bundles, copy_window, read_windows
 from pumpwatch.store.maintenance_lock import hold_maintenance
 from pumpwatch.store.operations import OperationLog
 from pumpwatch.store.partitions import (
+    HOUR_NS,
     NS_PER_S,
     Partition,
     SqlAccess,
     read_partitions,
+    span_of,
     wait_applied,
 )
 from pumpwatch.store.retention_plan import (
@@ -39,6 +43,8 @@ from pumpwatch.store.retention_plan import (
     plan_age,
     plan_room,
 )
+from pumpwatch.store.schema import MIGRATIONS, same_ttl
+from pumpwatch.store.schema_file import shapes_of
 
 log = structlog.get_logger()
 
@@ -46,11 +52,12 @@ TRADES = "trades"
 # Never listing_events, feed_gaps, operations, instruments, event_trades: those stay for ever.
 AGING_TABLES = (TRADES, "exchange_health")
 BARS = "trades_1s"
-DROPS_PER_STATEMENT = 24  # a day of hours
+HASTE_NS_MIN = 120 * NS_PER_S  # until new rows would make the set TTL take one partition more
 GONE_S_MAX = 10.0  # until the files of dropped partitions are gone; readers may hold some longer
 GONE_POLL_S = 0.2
 JUMP_S_MAX = 120.0  # the wall clock against the kernel's: what NTP does is far less
 
+SCHEMA_TTL = shapes_of(MIGRATIONS)[TRADES].ttl
 Alert = Callable[[str, str], None]  # rule, text
 
 
@@ -97,6 +104,7 @@ class Retention:
         self._before_s, self._after_s = window_s
         self._data_dir = data_dir
         self._alert = alert
+        self._pending_bytes = 0  # dropped, but not yet given back by the file system
         self._last_look: tuple[int, float] | None = None  # wall ns, the kernel's s
 
     # --- plan -------------------------------------------------------------------------------------
@@ -115,7 +123,7 @@ class Retention:
             partitions = await self._partitions(table, now_ns)
             plan = await self._plan_age(table, partitions, now_ns, cutoff_ns)
             if table == TRADES and self._level() >= Level.EMERGENCY:
-                plan = await self._with_emergency(plan, partitions, now_ns)
+                plan = await self._plan_emergency(partitions, now_ns)
             plans.append(plan)
         return plans
 
@@ -142,9 +150,7 @@ class Retention:
             reason=f"older than {days} days",
         )  # fmt: skip
 
-    async def _with_emergency(
-        self, plan: Plan, partitions: Sequence[Partition], now_ns: int
-    ) -> Plan:
+    async def _plan_emergency(self, partitions: Sequence[Partition], now_ns: int) -> Plan:
         younger = await self._plan_age(TRADES, partitions, now_ns, days=self._rules.emergency_days)
         wanted_bytes = self._bytes_over() - younger.freed_bytes
         if wanted_bytes <= 0:
@@ -155,7 +161,7 @@ class Retention:
             TRADES, rest, await self._windows(TRADES), now_ns=now_ns,
             floor_days=self._rules.floor_days, wanted_bytes=wanted_bytes,
         )  # fmt: skip
-        return msgspec.structs.replace(more, drops=younger.drops + more.drops, kept=plan.kept)
+        return msgspec.structs.replace(more, drops=younger.drops + more.drops)
 
     async def _windows(self, table: str, kept: frozenset[str] = frozenset()) -> list[Window]:
         if table != TRADES:
@@ -207,28 +213,43 @@ class Retention:
 
     async def _run(self, cutoff_ns: int | None) -> Outcome:
         now_ns = self._clock.wall_ns()
+        await mend_ttl(self._sql)
         drops: list[Drop] = []
         problems: list[str] = []
-        kept_windows = await self._keep_old_windows(now_ns, problems)
         pinned: list[str] = []
         for table in AGING_TABLES:
-            partitions = await self._partitions(table, now_ns)
-            plan = await self._plan_age(table, partitions, now_ns, cutoff_ns, kept=kept_windows)
-            drops += await self._drop(plan)
+            plan = await self._plan_to_run(table, now_ns, self._rules.days, problems, cutoff_ns)
+            drops += await self._drop(plan, now_ns, problems)
             pinned += [f"{kept.partition} {kept.reason}" for kept in plan.kept]
         self._look()
         if self._level() >= Level.EMERGENCY:
-            drops += await self._make_room(now_ns, kept_windows)
+            drops += await self._make_room(now_ns, problems)
         if drops:
             problems += await self._check_bars()
         for problem in problems:
             self._alert("retention_failed", problem)
         return Outcome(drops=tuple(drops), kept=tuple(pinned), problems=tuple(problems))
 
-    async def _keep_old_windows(self, now_ns: int, problems: list[str]) -> frozenset[str]:
+    async def _plan_to_run(
+        self,
+        table: str,
+        now_ns: int,
+        days: int,
+        problems: list[str],
+        cutoff_ns: int | None = None,
+    ) -> Plan:
+        """What is due, after the windows in it were copied."""
+        partitions = await self._partitions(table, now_ns)
+        cutoff_ns = cutoff_of(now_ns, days) if cutoff_ns is None else cutoff_ns
+        kept: frozenset[str] = frozenset()
+        if table == TRADES:
+            kept = await self._copy_windows(partitions, cutoff_ns, problems)
+        return await self._plan_age(table, partitions, now_ns, cutoff_ns, days=days, kept=kept)
+
+    async def _copy_windows(
+        self, partitions: Sequence[Partition], cutoff_ns: int, problems: list[str]
+    ) -> frozenset[str]:
         """Copy the windows whose hours are due; the names of those that are proved copied."""
-        partitions = await self._partitions(TRADES, now_ns)
-        cutoff_ns = cutoff_of(now_ns, self._rules.days)
         due = [partition for partition in partitions if partition.end_ns <= cutoff_ns]
         done = set()
         for window in await self._windows(TRADES):
@@ -241,7 +262,7 @@ class Retention:
                 problems.append(f"the copy of listing {window.name}'s window is not equal")
         return frozenset(done)
 
-    async def _make_room(self, now_ns: int, kept_windows: frozenset[str]) -> list[Drop]:
+    async def _make_room(self, now_ns: int, problems: list[str]) -> list[Drop]:
         """The 25-day rule, then the oldest days down to the floor; the alert comes first."""
         usage = self._disk.volumes["database"].usage
         self._alert(
@@ -250,61 +271,82 @@ class Retention:
             f" {self._rules.emergency_days} are dropped, then the oldest of the others down to"
             f" {self._rules.floor_days}",
         )
-        partitions = await self._partitions(TRADES, now_ns)
-        days = self._rules.emergency_days
-        plan = await self._plan_age(TRADES, partitions, now_ns, days=days, kept=kept_windows)
-        drops = await self._drop(plan)
-        self._look()
-        if self._level() >= Level.EMERGENCY:
+        plan = await self._plan_to_run(TRADES, now_ns, self._rules.emergency_days, problems)
+        drops = await self._drop(plan, now_ns, problems)
+        wanted_bytes = self._bytes_over() - self._pending_bytes
+        if self._level() >= Level.EMERGENCY and wanted_bytes > 0:
             partitions = await self._partitions(TRADES, now_ns)
+            floor_ns = cutoff_of(now_ns, self._rules.floor_days)
+            kept = await self._copy_windows(partitions, floor_ns, problems)
             plan = plan_room(
-                TRADES, partitions, await self._windows(TRADES, kept_windows), now_ns=now_ns,
-                floor_days=self._rules.floor_days, wanted_bytes=self._bytes_over(),
+                TRADES, partitions, await self._windows(TRADES, kept), now_ns=now_ns,
+                floor_days=self._rules.floor_days, wanted_bytes=wanted_bytes,
             )  # fmt: skip
-            drops += await self._drop(plan)
-            self._look()
-        if self._level() >= Level.EMERGENCY:
+            drops += await self._drop(plan, now_ns, problems)
+            wanted_bytes = self._bytes_over() - self._pending_bytes
+        if self._level() >= Level.EMERGENCY and wanted_bytes > 0:
             percent = self._disk.volumes["database"].usage.percent
             self._alert(
                 "disk_floor",
                 f"the database's disk is still {percent:.1f} % full, and nothing more may be"
-                f" dropped: the last {self._rules.floor_days} days and listing windows stay. Make"
-                " room on it or enlarge it",
+                f" dropped: the last {self._rules.floor_days} days stay, and listing windows that"
+                " are not kept elsewhere. Make room on it or enlarge it",
             )
         return drops
 
-    async def _drop(self, plan: Plan) -> list[Drop]:
-        """Drop by explicit lists; returns what is gone."""
-        for start in range(0, len(plan.drops), DROPS_PER_STATEMENT):
-            batch = plan.drops[start : start + DROPS_PER_STATEMENT]
-            names = ", ".join(f"'{name}'" for name in await self._with_splits(plan.table, batch))
-            log.warning("partitions_drop", table=plan.table, first=batch[0].partition,
-                        last=batch[-1].partition, count=len(batch),
-                        reason=batch[0].reason)  # fmt: skip
-            await self._sql.execute(f"ALTER TABLE {plan.table} FORCE DROP PARTITION LIST {names}")
-            await wait_applied(self._sql, plan.table)
+    # --- the drop itself --------------------------------------------------------------------------
+
+    async def _drop(self, plan: Plan, now_ns: int, problems: list[str]) -> list[Drop]:
+        """Drop what the plan lists; returns what is gone."""
         if not plan.drops:
             return []
-        await self._wait_for_room(plan)
+        before = await read_partitions(self._sql, plan.table)
+        used_bytes = self._disk.volumes["database"].usage.used_bytes
+        log.warning("partitions_drop", table=plan.table, first=plan.drops[0].partition,
+                    last=plan.drops[-1].partition, count=len(plan.drops),
+                    reason=plan.drops[0].reason)  # fmt: skip
+        if plan.table == TRADES:
+            await self._drop_by_ttl(plan, before, now_ns)
+        else:
+            names = ", ".join(f"'{drop.partition}'" for drop in plan.drops)
+            await self._sql.execute(f"ALTER TABLE {plan.table} DROP PARTITION LIST {names}")
+        await wait_applied(self._sql, plan.table)
+        await self._wait_for_room(plan, used_bytes)
         left = {partition.name for partition in await read_partitions(self._sql, plan.table)}
-        stayed = [drop.partition for drop in plan.drops if drop.partition in left]
-        if stayed:  # rows that came in late have made it anew: the next run takes them
+        meant = {drop.partition for drop in plan.drops}
+        more = [
+            partition.name
+            for partition in before
+            if partition.name not in left | meant and partition.end_ns > plan.cutoff_ns
+        ]
+        if more:
+            problems.append(f"partitions of {plan.table} went that were not meant: {more}")
+        if stayed := sorted(meant & left):  # the next run takes them
             log.warning("partitions_stayed", table=plan.table, partitions=stayed)
         return [drop for drop in plan.drops if drop.partition not in left]
 
-    async def _with_splits(self, table: str, drops: Sequence[Drop]) -> list[str]:
-        """The names as the server has them: a partition may lie there in several parts."""
-        rows = await self._sql.query(f"SELECT name FROM table_partitions('{table}')")
-        wanted = tuple(drop.partition for drop in drops)
-        return [str(name) for (name,) in rows if str(name).startswith(wanted)]
+    async def _drop_by_ttl(self, plan: Plan, partitions: Sequence[Partition], now_ns: int) -> None:
+        """Set the TTL that takes the list away, and at once the schema's again."""
+        _, end_ns = span_of(plan.drops[-1].partition)
+        newest_ns = max(partition.max_ns for partition in partitions)
+        hours = ttl_hours(end_ns, min(newest_ns, now_ns))
+        try:
+            await self._sql.execute(f"ALTER TABLE {TRADES} SET TTL {hours} HOURS")
+        finally:
+            with trio.CancelScope(shield=True):  # a statement has its own deadline
+                await self._sql.execute(f"ALTER TABLE {TRADES} SET TTL {SCHEMA_TTL}")
 
-    async def _wait_for_room(self, plan: Plan) -> None:
-        """Until the files are gone as well; a reader that still has them open delays that."""
-        before = self._disk.volumes["database"].usage.used_bytes
+    async def _wait_for_room(self, plan: Plan, used_bytes: int) -> None:
+        """Until the files are gone as well, if it matters.
+
+        A reader that has them open holds them back, and so does a checkpoint: what is still to
+        come counts as room, else younger days would go in its place.
+        """
         for _ in range(int(GONE_S_MAX / GONE_POLL_S)):
             self._look()
-            gone_bytes = before - self._disk.volumes["database"].usage.used_bytes
-            if gone_bytes >= plan.freed_bytes // 2 or self._level() < Level.EMERGENCY:
+            gone_bytes = used_bytes - self._disk.volumes["database"].usage.used_bytes
+            self._pending_bytes = max(0, plan.freed_bytes - gone_bytes)
+            if not self._pending_bytes or self._level() < Level.EMERGENCY:
                 return
             await trio.sleep(GONE_POLL_S)
 
@@ -330,6 +372,29 @@ class Retention:
         return self._disk.bytes_over_emergency()
 
 
+def ttl_hours(end_ns: int, newest_ns: int) -> int:
+    """The TTL at which a partition that ends there goes, and none that ends an hour later.
+
+    The server drops what ended at least this long before the newest row (or the wall clock, where
+    that is earlier). If the next row could already take one partition more, the last one of the
+    list stays for the next run.
+    """
+    age_ns = newest_ns - end_ns
+    hours = age_ns // HOUR_NS
+    return int(hours) + (HOUR_NS - age_ns % HOUR_NS < HASTE_NS_MIN)
+
+
+async def mend_ttl(sql: SqlAccess) -> None:
+    """Set the schema's TTL if a run was killed before it could; before the schema is checked."""
+    rows = await sql.query(
+        "SELECT ttlValue, ttlUnit FROM tables() WHERE table_name = %s", (TRADES,)
+    )
+    if rows and not same_ttl(f"{rows[0][0]} {rows[0][1]}", SCHEMA_TTL):
+        log.error("ttl_mended", table=TRADES, was=f"{rows[0][0]} {rows[0][1]}", now=SCHEMA_TTL)
+        await sql.execute(f"ALTER TABLE {TRADES} SET TTL {SCHEMA_TTL}")
+        await wait_applied(sql, TRADES)
+
+
 def over_limit(plans: Sequence[Plan]) -> bool:
-    """Whether something would go: the answer of ``retention plan``."""
-    return any(itertools.chain.from_iterable(plan.drops for plan in plans))
+    """Whether something is due, or is due and must wait: the answer of ``retention plan``."""
+    return any(plan.drops or plan.kept for plan in plans)

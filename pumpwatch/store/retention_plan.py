@@ -1,8 +1,9 @@
 """Which partitions go, sans-IO: by age, and by room when the disk fills.
 
 Laws: never the newest partition nor one that reaches past now, never one younger than the floor,
-never one that holds a listing's window which is not kept elsewhere. Days are whole days of UTC:
-with 30 days the rows of the 30th day before today stay.
+never one that holds a listing's window which is not kept elsewhere, and never one behind such a
+one: what goes is always the oldest part as a whole (retention.py says why). Days are whole days of
+UTC: with 30 days the rows of the 30th day before today stay.
 """
 
 from __future__ import annotations
@@ -115,18 +116,16 @@ def plan_age(
     pins = [window for window in windows if not window.is_kept]
     for partition in _closed(partitions, now_ns):
         if partition.end_ns > cutoff_ns:
-            continue
+            break
         pin = next((window for window in pins if window.overlaps(partition)), None)
-        if pin is None:
-            drops.append(_drop(table, partition, reason))
+        if pin is not None:
+            why = f"holds the window of listing {pin.name}, which is not kept elsewhere"
+            kept.append(Kept(table=table, partition=partition.name, reason=why))
+        elif kept:
+            why = f"stands behind {kept[0].partition}"
+            kept.append(Kept(table=table, partition=partition.name, reason=why))
         else:
-            kept.append(
-                Kept(
-                    table=table,
-                    partition=partition.name,
-                    reason=f"holds the window of listing {pin.name}, which is not kept elsewhere",
-                )
-            )
+            drops.append(_drop(table, partition, reason))
     return Plan(table=table, cutoff_ns=cutoff_ns, drops=tuple(drops), kept=tuple(kept))
 
 
