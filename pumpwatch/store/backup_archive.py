@@ -17,9 +17,10 @@ from pumpwatch.store.backup_manifest import (
     PartitionCopy,
     TableCopy,
 )
-from pumpwatch.store.backup_objects import Objects
+from pumpwatch.store.backup_objects import Objects, Stored
 from pumpwatch.store.checkpoint import DATABASE_FOLDER, Checkpoint, TableFiles
 from pumpwatch.store.digest import Digest, digest, read_columns
+from pumpwatch.store.embedded_files import file_sha256
 from pumpwatch.store.partitions import NS_PER_S, Partition, SqlAccess, read_partitions, span_of
 
 log = structlog.get_logger()
@@ -35,26 +36,25 @@ CHECKSUM_REST = 1.0  # as long as the server works on a checksum, it is then lef
 
 
 class Known(msgspec.Struct, frozen=True, kw_only=True):
-    """What earlier backups stored: files by path, partitions by table and name."""
+    """What an earlier backup stored, as far as it still lies there."""
 
-    files: dict[str, FileCopy]
+    files: dict[str, FileCopy]  # by path
+    contents: dict[str, FileCopy]  # by sha256
     partitions: dict[tuple[str, str], PartitionCopy]
     created_ns: int
 
 
-NOTHING = Known(files={}, partitions={}, created_ns=0)
+NOTHING = Known(files={}, contents={}, partitions={}, created_ns=0)
 
 
 def known_from(manifest: Manifest, objects: Objects) -> Known:
     """What of an earlier backup can be used again: only objects that lie there, for this key."""
     if manifest.key != (objects.key.public if objects.key else ""):
         return NOTHING
+    there = [file for file in manifest.all_files() if objects.has(file.sha256, file.stored_bytes)]
     return Known(
-        files={
-            file.path: file
-            for file in manifest.all_files()
-            if objects.has(file.sha256, file.stored_bytes)
-        },
+        files={file.path: file for file in there},
+        contents={file.sha256: file for file in there},
         partitions=manifest.partitions(),
         created_ns=manifest.created_ns,
     )
@@ -192,7 +192,7 @@ class Archive:
             if known is not None:
                 return known
             stat = path.stat()
-            stored = self._objects.put(path)
+            stored = self._stored_before(path) or self._objects.put(path)
             self._read_bytes += stored.size_bytes
         except FileNotFoundError:
             log.info("backup_file_gone", path=relative)
@@ -206,6 +206,15 @@ class Archive:
             stored_sha256=stored.stored_sha256,
             mtime_ns=stat.st_mtime_ns,
             inode=stat.st_ino,
+        )
+
+    def _stored_before(self, path: Path) -> Stored | None:
+        """The object that has this content already: most of what is small never changes."""
+        known = self._known.contents.get(file_sha256(path))
+        if known is None:
+            return None
+        return Stored(
+            known.sha256, known.size_bytes, known.stored_bytes, known.stored_sha256, False
         )
 
     # --- checksums --------------------------------------------------------------------------------

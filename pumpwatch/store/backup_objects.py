@@ -128,7 +128,7 @@ class Objects:
         part = self.folder / f"{os.getpid()}-{file.stat().st_ino}{PART}"
         try:
             with file.open("rb", buffering=0) as raw, part.open("xb") as out:
-                reader, writer = _HashingReader(raw), _HashingWriter(out)
+                reader, writer = HashingReader(raw), HashingWriter(out)
                 with zstandard.ZstdCompressor(level=ZSTD_LEVEL, write_checksum=True).stream_reader(
                     cast("BinaryIO", reader), read_size=CHUNK_BYTES
                 ) as packed:
@@ -143,14 +143,14 @@ class Objects:
         finally:
             part.unlink(missing_ok=True)
 
-    def _place(self, part: Path, content: _HashingReader, packed: _HashingWriter) -> Stored:
+    def _place(self, part: Path, content: HashingReader, packed: HashingWriter) -> Stored:
         """Put the part in place, unless a sound object of this content lies there already."""
         sha256 = content.hash.hexdigest()
         path = self.path(sha256)
         path.parent.mkdir(exist_ok=True, mode=0o700)
         if path.exists():
             try:
-                known = read_object(self, self.key, sha256, _HashingWriter(None))
+                known = read_object(self, self.key, sha256, HashingWriter(None))
             except DamagedBackupError as error:
                 log.error("object_healed", object=sha256, reason=str(error))  # noqa: TRY400
             else:
@@ -192,7 +192,7 @@ def unpack(source: Source, key: Key | None, wanted: Wanted, target: Path) -> Non
     Raises DamagedBackupError, naming the object, and OSError.
     """
     with target.open("xb") as out:
-        sink = _HashingWriter(out)
+        sink = HashingWriter(out)
         stored = read_object(source, key, wanted.sha256, sink)
         out.truncate(sink.size_bytes)
     _compare(wanted, sink, stored)
@@ -200,26 +200,26 @@ def unpack(source: Source, key: Key | None, wanted: Wanted, target: Path) -> Non
 
 def check_object(source: Source, key: Key | None, wanted: Wanted) -> None:
     """Read an object, and compare its bytes and its content. Raises DamagedBackupError."""
-    sink = _HashingWriter(None)
+    sink = HashingWriter(None)
     _compare(wanted, sink, read_object(source, key, wanted.sha256, sink))
 
 
-def _compare(wanted: Wanted, sink: _HashingWriter, stored: _HashingReader) -> None:
+def _compare(wanted: Wanted, sink: HashingWriter, stored: HashingReader) -> None:
     found = Wanted(sink.hash.hexdigest(), sink.size_bytes, stored.hash.hexdigest())
     if found != wanted:
         raise DamagedBackupError(f"object {wanted.sha256}: it is not what was stored")
 
 
 def read_object(
-    source: Source, key: Key | None, sha256: str, sink: _HashingWriter
-) -> _HashingReader:
+    source: Source, key: Key | None, sha256: str, sink: HashingWriter
+) -> HashingReader:
     """Unpack an object into ``sink``; returns what was read of it, to the last byte.
 
     Raises DamagedBackupError where its content is not that of its name.
     """
     try:
         with source.open(sha256) as file:
-            packed = _HashingReader(file)
+            packed = HashingReader(file)
             unpacker = zstandard.ZstdDecompressor().stream_writer(
                 cast("BinaryIO", sink), write_size=CHUNK_BYTES
             )
@@ -240,7 +240,7 @@ def read_object(
     return packed
 
 
-class _HashingReader:
+class HashingReader:
     """What zstandard reads from."""
 
     def __init__(self, file: BinaryIO) -> None:
@@ -255,7 +255,7 @@ class _HashingReader:
         return chunk
 
 
-class _HashingWriter:
+class HashingWriter:
     """What is written to a file, or only counted; whole blocks of zeros become holes."""
 
     def __init__(self, file: BinaryIO | None) -> None:

@@ -43,7 +43,9 @@ class FakeDisk:
     """A file system whose fill follows the partitions that lie there."""
 
     def __init__(self, base_percent: float, percent_per_partition: float) -> None:
-        self.total = int(ROW_BYTES * 100 / percent_per_partition) if percent_per_partition else 10_000_000
+        self.total = (
+            int(ROW_BYTES * 100 / percent_per_partition) if percent_per_partition else 10_000_000
+        )
         self.base = int(self.total * base_percent / 100)
         self.bytes_each = ROW_BYTES if percent_per_partition else 0
 
