@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -73,33 +74,37 @@ class Rig:
 
 
 @pytest.fixture
-def rig(tmp_path: Path, autojump_clock: MockClock) -> Rig:
+def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
+    monkeypatch.setattr("pumpwatch.store.disk.LOOK_S", 60.0)  # fewer steps of a virtual day
+    monkeypatch.setattr("pumpwatch.store.maintenance.LOOK_S", 60.0)
     return Rig(tmp_path)
 
 
-async def test_at_the_start_hourly_and_daily_at_its_time(rig: Rig) -> None:
+async def test_at_the_start_hourly_and_daily_at_its_time(
+    rig: Rig, autojump_clock: MockClock
+) -> None:
     await rig.run(27.5)
     assert [name for name, _ in rig.turns[:3]] == ["recover", "retention", "cold"]
     assert rig.times("retention")[0] < 1
     assert len(rig.times("retention")) in (27, 28)
     backups = rig.times("backup")
     assert [at_s // 3600 for at_s in backups] == [3, 27]
-    assert all(600 <= at_s % 3600 < 640 for at_s in backups)
+    assert all(600 <= at_s % 3600 < 670 for at_s in backups)
 
 
-async def test_two_never_run_at_once(rig: Rig) -> None:
+async def test_two_never_run_at_once(rig: Rig, autojump_clock: MockClock) -> None:
     await rig.run(27.5)
     starts = sorted(at_s for name, at_s in rig.turns if name != "recover")
-    assert all(later - earlier >= 1 for earlier, later in zip(starts, starts[1:], strict=False))
+    assert all(later - earlier >= 1 for earlier, later in itertools.pairwise(starts))
 
 
-async def test_a_full_disk_does_not_wait_for_the_hour(rig: Rig) -> None:
+async def test_a_full_disk_does_not_wait_for_the_hour(rig: Rig, autojump_clock: MockClock) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(rig.run, 1)
         await trio.sleep(1000)
         before = len(rig.times("retention"))
         rig.percent = 90
-        await trio.sleep(10)
+        await trio.sleep(65)
         assert len(rig.times("retention")) == before + 1
         rig.percent = 10
         await trio.sleep(1000)
@@ -108,17 +113,21 @@ async def test_a_full_disk_does_not_wait_for_the_hour(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("error", [ServerError("gone"), MaintenanceBusyError("busy"), OSError(28)])
-async def test_what_fails_is_tried_again_soon_and_ends_nothing(rig: Rig, error: Exception) -> None:
+async def test_what_fails_is_tried_again_soon_and_ends_nothing(
+    rig: Rig, autojump_clock: MockClock, error: Exception
+) -> None:
     def fail() -> None:
         raise error
 
     rig.retention.fail = fail
     await rig.run(1)
-    assert len(rig.times("retention")) >= 3600 // (RETRY_S + 40)
+    assert len(rig.times("retention")) >= 3600 // (RETRY_S + 70)
     assert rig.times("cold")
 
 
-async def test_a_backup_that_fails_is_tried_again_the_same_night(rig: Rig) -> None:
+async def test_a_backup_that_fails_is_tried_again_the_same_night(
+    rig: Rig, autojump_clock: MockClock
+) -> None:
     def fail() -> None:
         if len(rig.times("backup")) < 3:
             raise BackupError("no room")
@@ -127,7 +136,7 @@ async def test_a_backup_that_fails_is_tried_again_the_same_night(rig: Rig) -> No
     await rig.run(24)
     at_s = rig.times("backup")
     assert len(at_s) == 3
-    assert at_s[2] - at_s[0] < 2 * (RETRY_S + 40)
+    assert at_s[2] - at_s[0] < 2 * (RETRY_S + 70)
 
 
 @given(st.integers(0, 40_000 * DAY_NS), st.integers(0, 23), st.integers(0, 59))
@@ -138,9 +147,11 @@ def test_the_next_time_of_day(now_ns: int, hours: int, minutes: int) -> None:
 
 
 def test_the_lock_names_its_holder_and_goes_with_it(tmp_path: Path) -> None:
-    with hold_maintenance(tmp_path, "backup"):
-        with pytest.raises(MaintenanceBusyError, match=r"retention: backup \(pid \d+\) is at work"):
-            with hold_maintenance(tmp_path, "retention"):
-                raise AssertionError
+    with (
+        hold_maintenance(tmp_path, "backup"),
+        pytest.raises(MaintenanceBusyError, match=r"retention: backup \(pid \d+\) is at work"),
+        hold_maintenance(tmp_path, "retention"),
+    ):
+        raise AssertionError
     with hold_maintenance(tmp_path, "a shorter one"):
         pass
