@@ -7,13 +7,17 @@ EXTENSIONS := $(VENV)/.built
 FAST := $(wildcard pumpwatch/_fast/*.pyx pumpwatch/_fast/*.pxd) setup.py
 APT := $(if $(filter 0,$(shell id -u)),apt-get,sudo apt-get)
 
-.PHONY: help demo test check fix wheel bench clean prerequisites
+.PHONY: help demo test check fix wheel bench clean prerequisites asan fuzz bench-peers instructions instructions-update
 
 help:
 	@echo "make demo    simulator + database + recorder for a minute, then a table (no exchange is contacted)"
 	@echo "make test    the tests: unit tests, then the whole system against a real QuestDB"
 	@echo "make check   formatting, lint, types"
 	@echo "make bench   figures of this machine"
+	@echo "make instructions         instructions per row of each format against bench/instructions.tsv"
+	@echo "make instructions-update  rewrite that table"
+	@echo "make asan    the C code's tests under AddressSanitizer and UBSan"
+	@echo "make fuzz    a minute of each fuzz target (FUZZ_S=60)"
 	@echo "make wheel   dist/*.whl for this platform"
 	@echo "make clean   remove what was built"
 
@@ -44,7 +48,7 @@ test: $(STAMP) $(EXTENSIONS)
 check: $(STAMP) $(EXTENSIONS)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
-	$(VENV)/bin/flake8-async --disable=ASYNC114 $$(git ls-files 'pumpwatch/*.py')
+	$(VENV)/bin/flake8-async --disable=ASYNC114,ASYNC127,ASYNC9 $$(git ls-files 'pumpwatch/*.py')
 	$(VENV)/bin/mypy
 
 fix: $(STAMP)
@@ -53,6 +57,45 @@ fix: $(STAMP)
 
 bench: $(STAMP) $(EXTENSIONS)
 	$(PY) -m bench.bench_daemon
+
+# cryptofeed wants a newer Python than PumpWatch does, and an environment of its own (AGPL: only run).
+PEERS_PYTHON ?= python3.13
+bench-peers: $(STAMP) $(EXTENSIONS)
+	@$(PY) -c 'import orjson' 2>/dev/null || $(PY) -m pip install --quiet --disable-pip-version-check "orjson>=3.10,<4"
+	@if ! command -v $(PEERS_PYTHON) >/dev/null; then echo "make: no $(PEERS_PYTHON): cryptofeed is left out"; \
+	elif ! build/peers/bin/python -c 'import cryptofeed' 2>/dev/null; then \
+		$(PEERS_PYTHON) -m venv build/peers && build/peers/bin/python -m pip install --quiet --disable-pip-version-check "cryptofeed>=3,<4" \
+		|| { echo "make: cryptofeed cannot be installed: it is left out"; rm -rf build/peers; }; fi
+	$(PY) -m bench.bench_peers
+
+VALGRIND = command -v valgrind >/dev/null || { $(APT) update -qq && $(APT) install -y -qq valgrind; } || { echo "make: no valgrind and no way to install it"; exit 69; }
+
+instructions: $(STAMP) $(EXTENSIONS)
+	@$(VALGRIND)
+	@$(PY) -m bench.instructions
+
+instructions-update: $(STAMP) $(EXTENSIONS)
+	@$(VALGRIND)
+	@$(PY) -m bench.instructions --update
+
+# A build of its own: other flags, and cythonize does not see flags change. Profile ci has no deadline
+# for a single example; what bounds memory cannot be seen where freed memory is held back on purpose.
+asan: $(STAMP)
+	rm -rf build/asan && mkdir -p build/asan
+	git ls-files -z pumpwatch tests bench schema setup.py pyproject.toml | xargs -0 cp --parents -t build/asan
+	cd build/asan && CFLAGS="$(SANITIZE)" $(abspath $(PY)) setup.py -q build_ext -i
+	cd build/asan && LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" PYTHONMALLOC=malloc \
+		ASAN_OPTIONS=detect_leaks=0:halt_on_error=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
+		$(abspath $(PY)) -m pytest tests/_fast tests/fuzz -q -p no:cacheprovider --hypothesis-profile=ci -o faulthandler_timeout=600 \
+		--deselect tests/_fast/test_frames.py::test_memory_stays_bounded $(PYTEST)
+SANITIZE = -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+
+FUZZ_S ?= 60
+FUZZ_TARGETS = frames ilp spool $(foreach x,binance bybit okx kucoin gate phemex,$(x)_spot $(x)_futures)
+fuzz: $(STAMP)
+	@$(PY) -c 'import atheris' 2>/dev/null || $(PY) -m pip install --quiet --disable-pip-version-check --no-build-isolation -e ".[fuzz]"
+	@$(MAKE) --no-print-directory $(EXTENSIONS)
+	@for target in $(FUZZ_TARGETS); do $(PY) -m tests.fuzz $$target --seconds $(FUZZ_S) || exit 1; done
 
 wheel: $(STAMP)
 	$(PY) -m pip wheel --quiet --disable-pip-version-check --no-build-isolation --no-deps -w dist .

@@ -1,0 +1,1 @@
+"""Records every trade of 12 exchange feeds into QuestDB, and proves it."""

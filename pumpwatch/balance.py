@@ -21,11 +21,12 @@ class FeedBalance(msgspec.Struct, frozen=True, kw_only=True):
     accepted: int  # in the table's WAL
     applied: int  # in the table
     refused: int  # by the server: in quarantine
+    lost: int = 0  # spooled, then found damaged on the disk: an alert of its own
 
     @property
     def pending(self) -> int:
         """Rows in the spool that are not known to be in the table."""
-        return self.spooled + self.replayed - self.applied - self.refused
+        return self.spooled + self.replayed - self.lost - self.applied - self.refused
 
 
 def differences(balance: FeedBalance, *, is_at_rest: bool) -> list[str]:
@@ -41,7 +42,7 @@ def differences(balance: FeedBalance, *, is_at_rest: bool) -> list[str]:
     kept = balance.buffered + balance.queued + balance.spooled
     if balance.passed != kept:
         found.append(f"{balance.feed}: spool: {balance.passed} rows in, {kept} accounted for")
-    held = balance.spooled + balance.replayed
+    held = balance.spooled + balance.replayed - balance.lost
     sent = balance.accepted + balance.refused
     if sent > held or (is_at_rest and sent != held):
         found.append(f"{balance.feed}: writer: {held} rows held, {sent} sent")

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from pumpwatch import cli_backup, cli_check, cli_data, cli_retention, cli_run
+from pumpwatch import cli_backup, cli_check, cli_data, cli_listings, cli_retention, cli_run
 from pumpwatch.errors import EXIT_GOOD, EXIT_UNAVAILABLE, EXIT_USAGE, PumpWatchError
 
 PROGRAM = "python -m pumpwatch"
@@ -60,6 +60,7 @@ app.command()(cli_check.check)
 app.command()(cli_check.doctor)
 app.command()(cli_data.status)
 app.command()(cli_data.trades)
+app.add_typer(cli_listings.group, name="listings")
 app.add_typer(schema, name="schema")
 schema.command("apply")(cli_data.schema_apply)
 schema.command("check")(cli_data.schema_check)

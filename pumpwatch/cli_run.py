@@ -73,7 +73,7 @@ def demo(
 
 def sim(context: typer.Context) -> int:
     """Run the simulated venues alone; sim --help says more."""
-    from pumpwatch.sim.__main__ import main as sim_main
+    from pumpwatch.sim.main import main as sim_main
 
     return int(sim_main(context.args) or 0)
 

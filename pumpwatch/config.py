@@ -191,6 +191,9 @@ class ListingConfig(Section, frozen=True, kw_only=True):
 
     before_s: Annotated[int, span(1, 3600, "s"), "before the announcement"] = 20
     after_s: Annotated[int, span(1, 3600, "s"), "after it"] = 20
+    late_s_max: Annotated[
+        int, span(60, 2_592_000, "s"), "a notice first seen later than this only alerts"
+    ] = 86_400
     upbit: UpbitConfig = msgspec.field(default_factory=UpbitConfig)
     bithumb: BithumbConfig = msgspec.field(default_factory=BithumbConfig)
 

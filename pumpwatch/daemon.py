@@ -20,9 +20,13 @@ from pumpwatch._fast.road import VenueClock
 from pumpwatch.budget import host_memory_mib, plan_memory
 from pumpwatch.capture.feed import ConnectPacer, run_feed
 from pumpwatch.capture.feed_state import FeedState
+from pumpwatch.capture.krw import KrwCoins
 from pumpwatch.clock import Clock, SystemClock
 from pumpwatch.config import Config, RunOptions
-from pumpwatch.errors import EXIT_GOOD, PumpWatchError, SchemaError
+from pumpwatch.errors import EXIT_GOOD, SchemaError, ServerError
+from pumpwatch.listing.events import EventLog
+from pumpwatch.listing.stored import load_events
+from pumpwatch.listing.watch import ListingWatch
 from pumpwatch.model import Instrument
 from pumpwatch.monitor import Monitor
 from pumpwatch.rest import RestClient
@@ -34,6 +38,7 @@ from pumpwatch.store.schema import SCHEMA_VERSION, TABLES, apply_schema, check_s
 from pumpwatch.store.segment import MIB
 from pumpwatch.store.side_tables import SideTables
 from pumpwatch.store.spool import Spool, run_spool
+from pumpwatch.store.spool_files import START
 from pumpwatch.store.sql import Sql
 from pumpwatch.store.writer import TableWriter
 from pumpwatch.venues import FEEDS
@@ -42,6 +47,8 @@ log = structlog.get_logger()
 
 FLUSH_S = 0.01  # rows wait at most this long for their record (promise 1)
 DRAIN_POLL_S = 0.05
+REPLAY_S_MAX = 600.0  # after this long, what an earlier run left is looked for in the table as it is
+KRW_WAIT_S = 3.0  # for the won market lists, which only matter where a venue takes fewer symbols
 CAPTURE_END_S = 10.0  # for closing handshakes; then the sockets are dropped
 
 
@@ -79,6 +86,7 @@ class Daemon:
             for number, spec in enumerate(FEEDS, start=1)
             if config.feeds[spec.name].enabled
         ]  # fmt: skip
+        self.listing: ListingWatch | None = None  # there once the events are loaded
         self.monitor = Monitor(self)
         # Called once when all is drained and the database still answers.
         self.at_end: Callable[[], Awaitable[None]] | None = None
@@ -112,9 +120,13 @@ class Daemon:
                 self._start_writers(store, sender)
                 store.start_soon(self.watch.run)
                 store.start_soon(self.monitor.run)
-                await self._with_capture(task_status)
+                async with trio.open_nursery() as listing:
+                    listing.start_soon(self._watch_listings, sql)
+                    await self._with_capture(task_status)
+                    listing.cancel_scope.cancel()
                 self.state = "draining"
                 await self._drain()
+                self.state = "drained"
                 if self.at_end is not None:
                     await self.at_end()
                 store.cancel_scope.cancel()
@@ -135,6 +147,23 @@ class Daemon:
                 " (`pumpwatch schema check` lists them)"
             )
 
+    async def _watch_listings(self, sql: Sql) -> None:
+        """Load the events once what an earlier run left is applied (R3), then watch the boards."""
+        ends = self.spool.files.table_ends()
+        assert self.watch is not None
+        with trio.move_on_after(REPLAY_S_MAX):
+            while any(self.watch.applied.get(table, START) < end for table, end in ends.items()):
+                await trio.sleep(DRAIN_POLL_S)
+        try:
+            stored = await load_events(sql)
+        except ServerError as error:
+            log.warning("listing_events_not_loaded", message=str(error))
+            stored = None
+        self.listing = ListingWatch(
+            self.config, EventLog(self.side), self.clock, self._child_rng(), stored=stored
+        )
+        await self.listing.run()
+
     def _start_writers(self, nursery: trio.Nursery, sender: IlpClient) -> None:
         for progress in self.tables.values():
             writer = TableWriter(
@@ -147,16 +176,19 @@ class Daemon:
 
     async def _with_capture(self, task_status: trio.TaskStatus[Daemon]) -> None:
         async with RestClient(self.config, self._child_rng()) as rest:
+            krw = KrwCoins(rest, self.config.listing)
             pacers = {spec.exchange: ConnectPacer(spec.connect_interval_s) for spec in FEEDS}
             async with trio.open_nursery() as flusher:
                 flusher.start_soon(self._flush_loop)
                 with trio.CancelScope() as hard_end:
                     async with trio.open_nursery() as capture:
+                        capture.start_soon(krw.run, self.stop)
+                        await krw.first(KRW_WAIT_S)
                         for feed in self.feeds:
                             capture.start_soon(
                                 run_feed, feed, self.config.feeds[feed.spec.name], rest,
                                 pacers[feed.spec.exchange], self._child_rng(), self.stop,
-                                self.krw.coins, self._on_instruments,
+                                krw.coins, self._on_instruments,
                             )  # fmt: skip
                         capture.start_soon(self._end_capture, hard_end)
                         self.state = "running"
@@ -166,6 +198,7 @@ class Daemon:
                     log.warning("capture_cut", reason="a venue did not answer the close in time")
                 flusher.cancel_scope.cancel()
             self._flush()
+        self.side.close()
 
     async def _end_capture(self, hard_end: trio.CancelScope) -> None:
         await self.stop.wait()
@@ -188,7 +221,7 @@ class Daemon:
         """Wait until all is applied, at most ``shutdown_s``; what is left stays in the spool."""
         assert self.watch is not None
         with trio.move_on_after(self.config.system.shutdown_s):
-            while not self.spool.is_drained(self.watch.applied):
+            while not self.spool.is_drained(self.watch.applied):  # noqa: ASYNC110 - polled by design
                 await trio.sleep(DRAIN_POLL_S)
             log.info("drained")
             return

@@ -41,6 +41,7 @@ class Simulator:
     def __init__(self, process: trio.Process, ready: dict[str, Any], truth_dir: Path) -> None:
         self.process = process
         self.feeds: dict[str, dict[str, str]] = ready["feeds"]
+        self.boards: dict[str, dict[str, str]] = ready["boards"]
         self.truth_dir = truth_dir
         self._url = f"http://127.0.0.1:{ready['port']}"
 
@@ -56,8 +57,8 @@ class Simulator:
         }
         listing = msgspec.structs.replace(
             config.listing,
-            upbit=msgspec.structs.replace(config.listing.upbit, markets_url=f"{self._url}/upbit"),
-            bithumb=msgspec.structs.replace(config.listing.bithumb, api_url=f"{self._url}/bithumb"),
+            upbit=msgspec.structs.replace(config.listing.upbit, **self.boards["upbit"]),
+            bithumb=msgspec.structs.replace(config.listing.bithumb, **self.boards["bithumb"]),
         )
         return msgspec.structs.replace(config, feeds=feeds, listing=listing)
 

@@ -1,4 +1,4 @@
-"""Looks at the daemon every second: balance, rates, lags; writes status.json and a line a minute."""
+"""Looks at the daemon every second: balance, rates, lags. Writes status.json and the status line."""
 
 from __future__ import annotations
 

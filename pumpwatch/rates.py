@@ -40,11 +40,14 @@ class LagHistogram:
         self.rows[bisect_right(LAG_BUCKETS_S, lag_s)] += rows
 
     def quantile(self, share: float) -> float | None:
-        """The upper edge of the bucket in which the share (0 ... 1) is reached; None without rows."""
+        """The upper edge of the bucket in which the share (0 ... 1) is reached; None without rows.
+
+        Lags beyond the last edge count as the last edge.
+        """
         total = sum(self.rows)
         if not total:
             return None
         for index, reached in enumerate(accumulate(self.rows)):
-            if reached >= share * total:
+            if reached and reached >= share * total:
                 return LAG_BUCKETS_S[min(index, len(LAG_BUCKETS_S) - 1)]
         raise AssertionError("a share of all rows is reached by all rows")

@@ -60,7 +60,8 @@ def render_status(document: dict[str, Any]) -> str:
         f" {store['buffered_rows']:,} rows in memory",
         f"database  {store['database']}, {store['pending_rows']:,} rows pending,"
         f" {store['applied_rows']:,} applied, {store['refused_rows']:,} refused,"
-        f" received -> visible p50 {_seconds(store['lag_p50_s'])} p99 {_seconds(store['lag_p99_s'])}",
+        f" received -> visible p50 {_seconds(store['lag_p50_s'])}"
+        f" p99 {_seconds(store['lag_p99_s'])}",
         f"memory    daemon {document['daemon_rss_mib']:.0f} MiB,"
         f" database {document['database_rss_mib']:.0f} MiB",
         "balance   " + ("; ".join(document["differences"]) or "every row accounted for"),

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 MIB = 1024 * 1024
 TEXT, BINARY, CONTINUATION, CLOSE, PING, PONG = 1, 2, 0, 8, 9, 10
 CONTROL_BYTES_MAX = 125
+ASCII = bytes(byte & 0x7F for byte in range(256))
 
 # Where the form of the length changes, and the largest message allowed.
 LENGTH_EDGES = (0, 1, 125, 126, 127, 65535, 65536, 65537)
@@ -101,8 +102,8 @@ def frame_streams(
 
 
 def noise(size: int, seed: int) -> bytes:
-    """Bytes that are no JSON, the same for the same seed."""
-    return (b"!" + random.Random(seed).randbytes(size - 1)) if size else b""
+    """Text that is no JSON, the same for the same seed."""
+    return (b"!" + random.Random(seed).randbytes(size - 1).translate(ASCII)) if size else b""
 
 
 @st.composite

@@ -24,6 +24,7 @@ cdef enum FrameStatus:
     FRAME_CONTINUATION = 8
     FRAME_TOO_LARGE = 9
     FRAME_LENGTH = 10
+    FRAME_UTF8 = 11         # found by who takes the message; ``next_frame`` looks at no payload
 
 cdef struct Assembly:       # a fragmented message under way
     char* data
@@ -42,5 +43,8 @@ cdef struct Frame:
 # The next frame at ``at``; on FRAME_MESSAGE, _CONTROL and _PART the caller goes on at
 # ``at + out.frame_bytes``. A payload is valid until the next call or until ``at``'s bytes go.
 cdef FrameStatus next_frame(const char* at, const char* end, Assembly* assembly, Frame* out) noexcept nogil
+
+# How many bytes from ``at`` on belong to the frame there; as many as say so where too few are known.
+cdef Py_ssize_t frame_size(const char* at, Py_ssize_t known_bytes) noexcept nogil
 
 cdef void assembly_free(Assembly* assembly) noexcept

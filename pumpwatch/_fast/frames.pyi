@@ -2,3 +2,5 @@
 
 ERROR_TEXTS: dict[int, str]
 CLOSE_CODES: dict[int, int]
+
+def count_frames(data: bytes) -> tuple[int, int, int]: ...

@@ -7,6 +7,8 @@ from pumpwatch._fast.trade cimport Decimal, Trade, uint128
 cdef enum:
     LINE_BYTES_MAX = 1536               # prefix (<= 512), id (<= 256), two numbers (<= 97 each), the rest < 200
     DECIMAL_TEXT_MAX = 96
+    PLAIN_SLACK = 48
+    RECEIVED_BYTES_MAX = 48
 
 cdef struct Lines:
     char* data
@@ -30,12 +32,11 @@ cdef bint scale_trade(const Instrument* instrument, Trade* trade) noexcept nogil
 cdef bint put_trade(Lines* lines, const Instrument* instrument, const Trade* trade,
                     const char* received, Py_ssize_t received_bytes) noexcept nogil
 
-# ",received_at=<ns>n " into ``out`` (>= 48 bytes); its length.
+# ",received_at=<ns>n " into ``out`` (RECEIVED_BYTES_MAX, which put_trade reads whole); its length.
 cdef Py_ssize_t render_received(char* out, int64_t receive_ns) noexcept nogil
 
-# Plain digits without exponent and trailing zeros, into ``out`` (>= DECIMAL_TEXT_MAX); 0: too long.
+# Plain digits without exponent and trailing zeros; 0: too long. ``out`` holds DECIMAL_TEXT_MAX and
+# PLAIN_SLACK bytes more, which are overwritten.
 cdef Py_ssize_t render_plain(char* out, const Decimal* value) noexcept nogil
-
-cdef Py_ssize_t render_unsigned(char* out, uint64_t value) noexcept nogil
 
 cdef void strip_zeros(Decimal* value) noexcept nogil

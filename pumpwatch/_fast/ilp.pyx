@@ -1,11 +1,14 @@
 """Building ILP lines without allocation per row (DESIGN section 3 step 5, section 4 for the columns)."""
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport free, realloc
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 
-from pumpwatch._fast.trade cimport KIND_ORDINARY, uint128
+from pumpwatch._fast.instruments cimport NO_INSTRUMENT, InstrumentTable
+from pumpwatch._fast.parser cimport Parser, batch_free, batch_init, parse_message
+from pumpwatch._fast.trade cimport KIND_ORDINARY, PARSE_TRADES, Batch, uint128
+from pumpwatch._fast.words cimport POWERS, put_digits
 
 cdef enum:
     EXACT_EXPONENT_MAX = 22             # 10**22 is the largest power of ten a double holds exactly
@@ -16,7 +19,6 @@ cdef uint64_t EXACT_MANTISSA_MAX = 1ULL << 53
 cdef uint64_t FIFTEEN_DIGITS = 1000000000000000ULL
 
 cdef double POWERS_OF_TEN[23]
-cdef char DIGIT_PAIRS[200]
 cdef const char* KIND_TAGS[7]
 cdef Py_ssize_t KIND_TAG_BYTES[7]
 
@@ -24,9 +26,6 @@ cdef Py_ssize_t KIND_TAG_BYTES[7]
 def _fill_tables():
     for i in range(23):
         POWERS_OF_TEN[i] = 10.0 ** i
-    for i in range(100):
-        DIGIT_PAIRS[2 * i] = 48 + i // 10
-        DIGIT_PAIRS[2 * i + 1] = 48 + i % 10
     KIND_TAGS[0] = b""
     KIND_TAGS[1] = b",kind=block"
     KIND_TAGS[2] = b",kind=rpi"
@@ -41,35 +40,14 @@ def _fill_tables():
 _fill_tables()
 
 
-cdef Py_ssize_t render_unsigned(char* out, uint64_t value) noexcept nogil:
-    cdef char reverse[24]
-    cdef int at = 24
-    cdef uint64_t pair
-    while value >= 100:
-        pair = (value % 100) * 2
-        value //= 100
-        at -= 2
-        reverse[at] = DIGIT_PAIRS[pair]
-        reverse[at + 1] = DIGIT_PAIRS[pair + 1]
-    if value >= 10:
-        at -= 2
-        reverse[at] = DIGIT_PAIRS[value * 2]
-        reverse[at + 1] = DIGIT_PAIRS[value * 2 + 1]
-    else:
-        at -= 1
-        reverse[at] = <char>(48 + value)
-    memcpy(out, &reverse[at], 24 - at)
-    return 24 - at
-
-
 cdef Py_ssize_t render_uint128(char* out, uint128 value) noexcept nogil:
-    cdef uint128 chunk_size = 10000000000000000000ULL
+    """The digits, at most 39, into ``out``; up to 7 bytes behind them are overwritten."""
     cdef Py_ssize_t head, i
     cdef uint64_t tail
-    if value < chunk_size:
-        return render_unsigned(out, <uint64_t>value)
-    head = render_uint128(out, value // chunk_size)
-    tail = <uint64_t>(value % chunk_size)
+    if value >> 64 == 0:
+        return put_digits(out, <uint64_t>value)
+    head = render_uint128(out, value // POWERS[19])
+    tail = <uint64_t>(value % POWERS[19])
     for i in range(19):
         out[head + 18 - i] = <char>(48 + tail % 10)
         tail //= 10
@@ -77,44 +55,63 @@ cdef Py_ssize_t render_uint128(char* out, uint128 value) noexcept nogil:
 
 
 cdef void strip_zeros(Decimal* value) noexcept nogil:
+    cdef uint64_t rest
     if value.mantissa == 0:
         value.exponent = 0
         return
-    while value.mantissa % 10 == 0:
+    while value.mantissa >> 64 and value.mantissa % 10 == 0:
         value.mantissa //= 10
         value.exponent += 1
+    if value.mantissa >> 64:
+        return
+    rest = <uint64_t>value.mantissa
+    if rest % 10:
+        return
+    # Constant divisors, of which the compiler makes multiplications.
+    while rest % 100000000 == 0:
+        rest //= 100000000
+        value.exponent += 8
+    if rest % 10000 == 0:
+        rest //= 10000
+        value.exponent += 4
+    if rest % 100 == 0:
+        rest //= 100
+        value.exponent += 2
+    if rest % 10 == 0:
+        rest //= 10
+        value.exponent += 1
+    value.mantissa = rest
 
 
 cdef Py_ssize_t render_plain(char* out, const Decimal* given) noexcept nogil:
     cdef Decimal value = given[0]
-    cdef char digits[48]
-    cdef Py_ssize_t count, i, zeros, at = 0
+    cdef char digits[2 * PLAIN_SLACK]
+    cdef Py_ssize_t count, zeros, whole
     strip_zeros(&value)
     count = render_uint128(digits, value.mantissa)
+    # Whole blocks are copied instead of as many bytes as needed: a number is short.
     if value.exponent >= 0:
         if count + value.exponent > DECIMAL_TEXT_MAX:
             return 0
-        memcpy(out, digits, count)
-        for i in range(value.exponent):
-            out[count + i] = c'0'
+        memcpy(out, digits, PLAIN_SLACK)
+        if value.exponent:
+            memset(out + count, c'0', value.exponent)
         return count + value.exponent
-    zeros = -value.exponent - count
-    if count + 2 + (zeros if zeros > 0 else 0) > DECIMAL_TEXT_MAX:
+    whole = count + value.exponent
+    if whole > 0:
+        memcpy(out, digits, PLAIN_SLACK)
+        out[whole] = c'.'
+        memcpy(out + whole + 1, digits + whole, PLAIN_SLACK)
+        return count + 1
+    zeros = -whole
+    if count + 2 + zeros > DECIMAL_TEXT_MAX:
         return 0
-    if zeros >= 0:
-        out[0] = c'0'
-        out[1] = c'.'
-        at = 2
-        for i in range(zeros):
-            out[at] = c'0'
-            at += 1
-        memcpy(out + at, digits, count)
-        return at + count
-    memcpy(out, digits, count + value.exponent)
-    at = count + value.exponent
-    out[at] = c'.'
-    memcpy(out + at + 1, digits + at, count - at)
-    return count + 1
+    out[0] = c'0'
+    out[1] = c'.'
+    if zeros:
+        memset(out + 2, c'0', zeros)
+    memcpy(out + 2 + zeros, digits, PLAIN_SLACK)
+    return count + 2 + zeros
 
 
 cdef Py_ssize_t put_number(Lines* lines, char* out, const Decimal* given) noexcept nogil:
@@ -127,7 +124,7 @@ cdef Py_ssize_t put_number(Lines* lines, char* out, const Decimal* given) noexce
         if value.mantissa >= FIFTEEN_DIGITS:
             lines.inexact += 1
     if value.mantissa <= EXACT_MANTISSA_MAX and -EXACT_EXPONENT_MAX <= value.exponent <= EXACT_EXPONENT_MAX:
-        number = <double><uint64_t>value.mantissa
+        number = <double><int64_t>value.mantissa  # signed: one instruction
         if value.exponent < 0:
             number = number / POWERS_OF_TEN[-value.exponent]
         else:
@@ -147,12 +144,16 @@ cdef Py_ssize_t put_number(Lines* lines, char* out, const Decimal* given) noexce
     if value.exponent < 0:
         out[size] = c'-'
         size += 1
-    return size + render_unsigned(out + size, <uint64_t>(-value.exponent if value.exponent < 0 else value.exponent))
+    return size + put_digits(out + size, <uint64_t>(-value.exponent if value.exponent < 0 else value.exponent))
 
 
 cdef bint multiply(Decimal* value, uint128 factor, int32_t exponent) noexcept nogil:
     cdef uint128 product
-    if factor != 1 and value.mantissa != 0:
+    if factor == 1 or value.mantissa == 0:
+        pass
+    elif (value.mantissa | factor) >> 64 == 0:
+        value.mantissa *= factor
+    else:
         strip_zeros(value)
         product = value.mantissa * factor
         if product // factor != value.mantissa:
@@ -188,7 +189,7 @@ cdef bint lines_reserve(Lines* lines, Py_ssize_t size_bytes) noexcept nogil:
 cdef Py_ssize_t render_received(char* out, int64_t receive_ns) noexcept nogil:
     cdef Py_ssize_t size = 13
     memcpy(out, ",received_at=", 13)
-    size += render_unsigned(out + size, <uint64_t>receive_ns)
+    size += put_digits(out + size, <uint64_t>receive_ns)
     out[size] = c'n'
     out[size + 1] = c' '
     return size + 2
@@ -202,12 +203,8 @@ cdef bint put_trade(Lines* lines, const Instrument* instrument, const Trade* tra
         return 0
     start = lines.data + lines.size
     out = start
-    if trade.is_sell:
-        memcpy(out, instrument.prefix_sell, instrument.prefix_sell_bytes)
-        out += instrument.prefix_sell_bytes
-    else:
-        memcpy(out, instrument.prefix_buy, instrument.prefix_buy_bytes)
-        out += instrument.prefix_buy_bytes
+    memcpy(out, instrument.prefixes[trade.is_sell], instrument.prefix_bytes[trade.is_sell])
+    out += instrument.prefix_bytes[trade.is_sell]
     if trade.kind != KIND_ORDINARY:
         memcpy(out, KIND_TAGS[trade.kind], KIND_TAG_BYTES[trade.kind])
         out += KIND_TAG_BYTES[trade.kind]
@@ -223,12 +220,12 @@ cdef bint put_trade(Lines* lines, const Instrument* instrument, const Trade* tra
     out += trade.id_bytes
     memcpy(out, "\",sequence_number=", 18)
     out += 18
-    out += render_unsigned(out, <uint64_t>trade.sequence_number)
+    out += put_digits(out, <uint64_t>trade.sequence_number)
     out[0] = c'i'
     out += 1
-    memcpy(out, received, received_bytes)
+    memcpy(out, received, RECEIVED_BYTES_MAX)
     out += received_bytes
-    out += render_unsigned(out, <uint64_t>trade.exchange_ns)
+    out += put_digits(out, <uint64_t>trade.exchange_ns)
     out[0] = c'\n'
     out += 1
     lines.size += out - start
@@ -264,6 +261,34 @@ cdef class RowBuffer:
         self.lines.size = 0
         self.lines.rows = 0
         return payload, rows, self.lines.first_received_ns
+
+
+def write_lines(RowBuffer rows, Parser parser, InstrumentTable table, bytes message, int64_t receive_ns, int times):
+    """The lines of one message ``times`` over into ``rows``, for benchmarks; returns how many."""
+    cdef char received[RECEIVED_BYTES_MAX]
+    cdef Py_ssize_t received_bytes = render_received(received, receive_ns), i
+    cdef int turn
+    cdef uint32_t number
+    cdef Batch batch
+    cdef Trade trade
+    batch_init(&batch, len(message) // 8 + 4, len(message) + 16)
+    try:
+        if parse_message(parser.run, message, len(message), &batch) != PARSE_TRADES:
+            raise ValueError(f"{parser.feed}: no trades in {message[:200]!r}")
+        with nogil:
+            for turn in range(times):
+                for i in range(batch.count):
+                    trade = batch.trades[i]
+                    number = table.find(trade.symbol, trade.symbol_bytes)
+                    if number == NO_INSTRUMENT or trade.id == NULL:
+                        break
+                    if not scale_trade(&table.instruments[number], &trade):
+                        break
+                    if not put_trade(&rows.lines, &table.instruments[number], &trade, received, received_bytes):
+                        break
+        return batch.count * times
+    finally:
+        batch_free(&batch)
 
 
 def split_lines(bytes payload):

@@ -9,12 +9,10 @@ cdef enum:
 
 cdef struct Instrument:
     char* name                  # the venue's name as on the wire
-    char* prefix_buy            # "trades,exchange=…,market_type=…,symbol=…,side=buy,origin=stream"
-    char* prefix_sell
+    char* prefixes[2]           # "trades,exchange=…,market_type=…,symbol=…,side=buy,origin=stream"; [1] sells
     uint64_t hash
     uint32_t name_bytes
-    uint32_t prefix_buy_bytes
-    uint32_t prefix_sell_bytes
+    uint32_t prefix_bytes[2]
     int32_t price_exponent
     int32_t contract_exponent
     uint8_t is_scaled           # contract value is not 1 or price exponent not 0

@@ -1,12 +1,13 @@
 """The instrument table of one feed. Numbers never change while the daemon runs; names are only added."""
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcpy, memset
 
 from decimal import Decimal
 
 from pumpwatch._fast.sequence cimport MISSING_MAX, Position, position_free, position_init
 from pumpwatch._fast.trade cimport uint128
+from pumpwatch._fast.words cimport load_word, same_bytes
 
 cdef enum:
     PREFIX_BYTES_MAX = 512      # ilp.LINE_BYTES_MAX counts on it
@@ -16,18 +17,22 @@ cdef enum:
 cdef uint64_t hash_bytes(const char* text, Py_ssize_t size, uint64_t seed) noexcept nogil:
     """A 64-bit mix of eight bytes a step (multiply and shift, after the public-domain murmur finaliser)."""
     cdef uint64_t total = seed ^ (<uint64_t>size * 0x9E3779B97F4A7C15ULL)
-    cdef uint64_t word
-    while size >= 8:
-        memcpy(&word, text, 8)
-        total = (total ^ word) * 0xFF51AFD7ED558CCDULL
+    cdef uint64_t word = 0
+    cdef uint32_t low, high
+    while size > 8:
+        total = (total ^ load_word(text)) * 0xFF51AFD7ED558CCDULL
         total ^= total >> 32
         text += 8
         size -= 8
-    if size > 0:
-        word = 0
-        memcpy(&word, text, size)
-        total = (total ^ word) * 0xFF51AFD7ED558CCDULL
-        total ^= total >> 32
+    # The last 1 to 8 bytes as one word; their number is in the seed.
+    if size >= 4:
+        memcpy(&low, text, 4)
+        memcpy(&high, text + size - 4, 4)
+        word = low | <uint64_t>high << 32
+    elif size > 0:
+        word = <uint8_t>text[0] | <uint64_t><uint8_t>text[size >> 1] << 8 | <uint64_t><uint8_t>text[size - 1] << 16
+    total = (total ^ word) * 0xFF51AFD7ED558CCDULL
+    total ^= total >> 32
     total *= 0xC4CEB9FE1A85EC53ULL
     return total ^ (total >> 29)
 
@@ -81,8 +86,8 @@ cdef class InstrumentTable:
         cdef uint32_t i
         for i in range(self.count):
             free(self.instruments[i].name)
-            free(self.instruments[i].prefix_buy)
-            free(self.instruments[i].prefix_sell)
+            free(self.instruments[i].prefixes[0])
+            free(self.instruments[i].prefixes[1])
             position_free(&self.instruments[i].position)
         free(self.instruments)
         free(self.slots)
@@ -107,24 +112,23 @@ cdef class InstrumentTable:
     cdef object append_new(self, bytes name, str symbol):
         cdef uint32_t number = self.count
         cdef uint32_t at
+        cdef int is_sell
         cdef Instrument* instrument
         if self.count == self.capacity:
             self.grow_slots()
         head = b"trades,exchange=%s,market_type=%s,symbol=%s" % (
             escape_tag(self.exchange), escape_tag(self.market_type), escape_tag(symbol))
-        buy = head + b",side=buy,origin=stream"
-        sell = head + b",side=sell,origin=stream"
-        if len(sell) > PREFIX_BYTES_MAX:
+        prefixes = [head + b",side=buy,origin=stream", head + b",side=sell,origin=stream"]
+        if len(prefixes[1]) > PREFIX_BYTES_MAX:
             raise ValueError(f"{symbol}: the symbol's name is too long")
         instrument = &self.instruments[number]
         memset(instrument, 0, sizeof(Instrument))
         position_init(&instrument.position)
         instrument.name = copy_bytes(name)
         instrument.name_bytes = len(name)
-        instrument.prefix_buy = copy_bytes(buy)
-        instrument.prefix_buy_bytes = len(buy)
-        instrument.prefix_sell = copy_bytes(sell)
-        instrument.prefix_sell_bytes = len(sell)
+        for is_sell in range(2):
+            instrument.prefixes[is_sell] = copy_bytes(prefixes[is_sell])
+            instrument.prefix_bytes[is_sell] = len(prefixes[is_sell])
         instrument.hash = hash_bytes(instrument.name, instrument.name_bytes, 0)
         at = <uint32_t>instrument.hash & self.mask
         while self.slots[at]:
@@ -167,7 +171,7 @@ cdef class InstrumentTable:
         at = <uint32_t>wanted & self.mask
         while self.slots[at]:
             instrument = &self.instruments[self.slots[at] - 1]
-            if instrument.hash == wanted and instrument.name_bytes == size and memcmp(instrument.name, name, size) == 0:
+            if instrument.hash == wanted and instrument.name_bytes == size and same_bytes(instrument.name, name, size):
                 return self.slots[at] - 1
             at = (at + 1) & self.mask
         return NO_INSTRUMENT

@@ -32,6 +32,9 @@ cdef class Intake:
     cdef readonly int64_t messages
     cdef readonly int64_t trades
 
+    cdef int finish_carry(self, const char* data, Py_ssize_t size, Py_ssize_t* used) noexcept nogil
     cdef int scan(self, const char* data, Py_ssize_t size, Py_ssize_t* used) noexcept nogil
-    cdef bint take_message(self, Frame* frame) noexcept nogil
-    cdef bint keep(self, const char* text, Py_ssize_t size, int64_t rows, int reason) noexcept nogil
+    # What ends the connection, or FRAME_MORE.
+    cdef int take_message(self, Frame* frame) noexcept nogil
+    cdef int set_aside(self, Frame* frame, int reason) noexcept nogil
+    cdef int keep(self, Frame* frame, int64_t rows, int reason) noexcept nogil

@@ -1,17 +1,19 @@
 """The scanner loop: one nogil call per received chunk, Python objects only for what is no trade."""
 from libc.stdint cimport int64_t, uint32_t
 from libc.stdlib cimport free, realloc
-from libc.string cimport memcpy, memmove
+from libc.string cimport memcpy
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 
 from pumpwatch._fast.frames cimport (
-    FRAME_CONTROL, FRAME_MESSAGE, FRAME_MORE, FRAME_PART, OP_BINARY, FrameStatus, assembly_free, next_frame,
+    FRAME_CONTROL, FRAME_MESSAGE, FRAME_MORE, FRAME_PART, FRAME_UTF8, OP_BINARY, FrameStatus, assembly_free, frame_size,
+    next_frame,
 )
 from pumpwatch._fast.ilp cimport render_received
 from pumpwatch._fast.parser cimport parse_message
 from pumpwatch._fast.road cimport NEWS_JUMP, NEWS_RANGE, NEWS_RESET, REFUSED_NOT, News, lane_free
 from pumpwatch._fast.trade cimport PARSE_OTHER, PARSE_TRADES
+from pumpwatch._fast.utf8 cimport is_utf8
 
 from pumpwatch._fast.frames import CLOSE_CODES, ERROR_TEXTS
 from pumpwatch.errors import ProtocolError
@@ -20,11 +22,12 @@ cdef enum:
     FOR_SESSION = -1
     REASON_MALFORMED = 16
     REASON_BINARY = 17
+    REASON_UTF8 = 18
     STATUS_NO_MEMORY = 99
 
 REASONS = {
     1: "unknown_symbol", 2: "time", 3: "overflow", 4: "memory",
-    REASON_MALFORMED: "malformed", REASON_BINARY: "binary",
+    REASON_MALFORMED: "malformed", REASON_BINARY: "binary", REASON_UTF8: "utf8",
 }
 NEWS_NAMES = ("id_jump", "id_reset", "merged_range", "unaligned")
 
@@ -68,6 +71,7 @@ cdef class Intake:
         RFC 6455's) behind the last good frame.
         """
         cdef const char* text = data
+        cdef const char* at
         cdef Py_ssize_t size = len(data), used = 0
         cdef int status
         if receive_ns <= 0:
@@ -77,21 +81,16 @@ cdef class Intake:
         self.lane.received_bytes = render_received(self.lane.received, receive_ns)
         self.control_size = 0
         with nogil:
-            if self.carry_size:
-                if grow(&self.carry, &self.carry_capacity, self.carry_size + size):
-                    memcpy(self.carry + self.carry_size, text, size)
-                    self.carry_size += size
-                    status = self.scan(self.carry, self.carry_size, &used)
-                    self.carry_size -= used
-                    memmove(self.carry, self.carry + used, self.carry_size)
-                else:
-                    status = STATUS_NO_MEMORY
-            else:
-                status = self.scan(text, size, &used)
-                if used < size:
-                    if grow(&self.carry, &self.carry_capacity, size - used):
-                        memcpy(self.carry, text + used, size - used)
-                        self.carry_size = size - used
+            status = self.finish_carry(text, size, &used)
+            if status == FRAME_MORE and self.carry_size == 0:
+                at = text + used
+                status = self.scan(at, size - used, &used)
+                at += used
+                size -= at - text
+                if status == FRAME_MORE and size:
+                    if grow(&self.carry, &self.carry_capacity, size):
+                        memcpy(self.carry, at, size)
+                        self.carry_size = size
                     else:
                         status = STATUS_NO_MEMORY
         if status == STATUS_NO_MEMORY:
@@ -102,17 +101,40 @@ cdef class Intake:
             raise error
         return PyBytes_FromStringAndSize(self.control, self.control_size)
 
+    cdef int finish_carry(self, const char* data, Py_ssize_t size, Py_ssize_t* used) noexcept nogil:
+        """Complete the frame that an earlier chunk cut, and only that one: the rest is read in place."""
+        cdef Py_ssize_t missing, done
+        cdef int status
+        used[0] = 0
+        while self.carry_size:
+            missing = min(frame_size(self.carry, self.carry_size) - self.carry_size, size - used[0])
+            if not grow(&self.carry, &self.carry_capacity, self.carry_size + missing):
+                return STATUS_NO_MEMORY
+            memcpy(self.carry + self.carry_size, data + used[0], missing)
+            self.carry_size += missing
+            used[0] += missing
+            status = self.scan(self.carry, self.carry_size, &done)
+            if status != FRAME_MORE:
+                return status
+            if done:
+                self.carry_size = 0
+            elif missing == 0:
+                return FRAME_MORE
+        return FRAME_MORE
+
     cdef int scan(self, const char* data, Py_ssize_t size, Py_ssize_t* used) noexcept nogil:
         cdef const char* at = data
         cdef const char* end = data + size
         cdef Frame frame
         cdef FrameStatus status
+        cdef int taken
         while True:
             status = next_frame(at, end, &self.assembly, &frame)
             if status == FRAME_MESSAGE:
-                if not self.take_message(&frame):
+                taken = self.take_message(&frame)
+                if taken != FRAME_MORE:
                     used[0] = at - data
-                    return STATUS_NO_MEMORY
+                    return taken
             elif status == FRAME_CONTROL:
                 if not grow(&self.control, &self.control_capacity, self.control_size + frame.frame_bytes):
                     used[0] = at - data
@@ -124,37 +146,45 @@ cdef class Intake:
                 return status
             at += frame.frame_bytes
 
-    cdef bint take_message(self, Frame* frame) noexcept nogil:
+    cdef int take_message(self, Frame* frame) noexcept nogil:
+        """FRAME_MORE, or what ends the connection."""
         cdef ParseStatus status
         cdef Refusal refusal
         cdef int64_t refused_rows = 0
+        cdef int kept
         self.messages += 1
         self.road.counts.messages += 1
         if frame.opcode == OP_BINARY:
-            self.road.counts.quarantined_messages += 1
-            return self.keep(frame.payload, frame.payload_bytes, 0, REASON_BINARY)
+            return self.set_aside(frame, REASON_BINARY)
+        if not is_utf8(frame.payload, frame.payload_bytes):
+            kept = self.set_aside(frame, REASON_UTF8)
+            return FRAME_UTF8 if kept == FRAME_MORE else kept
         status = parse_message(self.road.parser.run, frame.payload, frame.payload_bytes, &self.road.batch)
         if status == PARSE_TRADES:
             self.trades += self.road.batch.count
             refusal = self.road.take_batch(&self.lane, &refused_rows)
             if refusal == REFUSED_NOT:
-                return 1
-            return self.keep(frame.payload, frame.payload_bytes, refused_rows, <int>refusal)
+                return FRAME_MORE
+            return self.keep(frame, refused_rows, <int>refusal)
         if status == PARSE_OTHER:
             self.road.counts.other += 1
-            return self.keep(frame.payload, frame.payload_bytes, 0, FOR_SESSION)
-        self.road.counts.quarantined_messages += 1
-        return self.keep(frame.payload, frame.payload_bytes, 0, REASON_MALFORMED)
+            return self.keep(frame, 0, FOR_SESSION)
+        return self.set_aside(frame, REASON_MALFORMED)
 
-    cdef bint keep(self, const char* text, Py_ssize_t size, int64_t rows, int reason) noexcept nogil:
-        cdef Py_ssize_t capacity = self.kept_capacity * sizeof(Kept)
+    cdef int set_aside(self, Frame* frame, int reason) noexcept nogil:
+        """A message of which no row could be read."""
+        self.road.counts.quarantined_messages += 1
+        return self.keep(frame, 0, reason)
+
+    cdef int keep(self, Frame* frame, int64_t rows, int reason) noexcept nogil:
+        cdef Py_ssize_t capacity = self.kept_capacity * sizeof(Kept), size = frame.payload_bytes
         cdef Kept* entry
         if not grow(&self.kept_text, &self.kept_text_capacity, self.kept_text_size + size + 1):
-            return 0
+            return STATUS_NO_MEMORY
         if not grow(<char**>&self.kept, &capacity, (self.kept_count + 1) * sizeof(Kept)):
-            return 0
+            return STATUS_NO_MEMORY
         self.kept_capacity = capacity // sizeof(Kept)
-        memcpy(self.kept_text + self.kept_text_size, text, size)
+        memcpy(self.kept_text + self.kept_text_size, frame.payload, size)
         entry = &self.kept[self.kept_count]
         entry.offset = self.kept_text_size
         entry.size = size
@@ -162,7 +192,7 @@ cdef class Intake:
         entry.reason = reason
         self.kept_text_size += size
         self.kept_count += 1
-        return 1
+        return FRAME_MORE
 
     @property
     def has_news(self):

@@ -6,7 +6,7 @@ and blockTrade have id spaces of their own, serverShutdown and acks carry none: 
 from libc.stdint cimport uint32_t, uint64_t
 
 from pumpwatch._fast.cursor cimport (
-    Cursor, same, take_decimal, take_string, take_true_or_false, take_unsigned, take_id_number,
+    Cursor, pass_digits, same, take_decimal, take_string, take_true_or_false, take_unsigned, take_id_number,
 )
 from pumpwatch._fast.members cimport (
     Value, is_absent, is_object, read_decimal, read_id_number, read_symbol, read_text, read_unsigned,
@@ -49,7 +49,7 @@ cdef bint take_known_event(Cursor* cur, Batch* out, Trade* trade) noexcept nogil
     cdef Py_ssize_t size = 0
     cdef uint64_t number = 0
     cdef bint flag = 0, is_futures
-    if not take_unsigned(cur, &number):
+    if not pass_digits(cur):
         return 0
     is_futures = take_text(cur, ',"T":')
     if is_futures and not (take_unsigned(cur, &number) and set_time(trade, number)):
@@ -77,7 +77,7 @@ cdef bint take_known_event(Cursor* cur, Batch* out, Trade* trade) noexcept nogil
     trade.is_sell = flag  # the buyer is the maker: the taker sold
     if take_text(cur, ',"M":') and not take_true_or_false(cur, &flag):
         return 0
-    if take_text(cur, ',"st":') and not take_unsigned(cur, &number):
+    if take_text(cur, ',"st":') and not pass_digits(cur):
         return 0
     return take_text(cur, "}")
 

@@ -7,7 +7,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcmp
 
 from pumpwatch._fast.cursor cimport (
-    Cursor, take_char, take_decimal, take_side, take_string, take_true_or_false, take_unsigned,
+    Cursor, pass_digits, take_char, take_decimal, take_side, take_string, take_true_or_false, take_unsigned,
 )
 from pumpwatch._fast.members cimport (
     Value, is_absent, is_array, read_decimal, read_is_sell, read_symbol, read_text, read_unsigned,
@@ -123,7 +123,7 @@ cdef bint take_known_head(Cursor* cur, Batch* out) noexcept nogil:
     if not (take_text(cur, '{"topic":') and take_string(cur, out, &text, &size) and is_trade_topic(text, size)):
         return 0
     type_first = take_text(cur, ',"type":"snapshot"')
-    if not (take_text(cur, ',"ts":') and take_unsigned(cur, &number)):
+    if not (take_text(cur, ',"ts":') and pass_digits(cur)):
         return 0
     return (type_first or take_text(cur, ',"type":"snapshot"')) and take_text(cur, ',"data":[')
 

@@ -8,7 +8,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport strlen
 
 from pumpwatch._fast.cursor cimport (
-    Cursor, same, take_char, take_decimal, take_decimal_signed, take_digits, take_id_number, take_side,
+    Cursor, pass_digits, same, take_char, take_decimal, take_decimal_signed, take_digits, take_id_number, take_side,
     take_string, take_true_or_false, take_unsigned,
 )
 from pumpwatch._fast.members cimport (
@@ -81,7 +81,7 @@ cdef bint take_known_spot(Cursor* cur, Batch* out, Trade* trade) noexcept nogil:
     trade.order_id = 0  # id is not what counts without jumps
     if take_text(cur, ',"id_market":') and not (take_unsigned(cur, &number) and set_number(trade, number)):
         return 0
-    if not (take_text(cur, ',"create_time":') and take_unsigned(cur, &number)):
+    if not (take_text(cur, ',"create_time":') and pass_digits(cur)):
         return 0
     if not (take_text(cur, ',"create_time_ms":') and take_decimal(cur, &time)
             and ns_of_decimal(&time, MILLISECONDS, &trade.exchange_ns)):
@@ -97,7 +97,7 @@ cdef bint take_known_spot(Cursor* cur, Batch* out, Trade* trade) noexcept nogil:
         return 0
     if take_text(cur, ',"range":') and not (take_string(cur, out, &text, &size) and set_range(trade, text, size)):
         return 0
-    if take_text(cur, ',"trade_mode":') and not take_unsigned(cur, &number):
+    if take_text(cur, ',"trade_mode":') and not pass_digits(cur):
         return 0
     return take_text(cur, "}")
 
@@ -121,7 +121,7 @@ cdef bint take_known_futures(Cursor* cur, Batch* out, Trade* trade) noexcept nog
         return 0
     if not (size_first or take_text(cur, ',"size":') and take_known_size(cur, trade)):
         return 0
-    if not (take_text(cur, ',"create_time":') and take_unsigned(cur, &number)):
+    if not (take_text(cur, ',"create_time":') and pass_digits(cur)):
         return 0
     if not (take_text(cur, ',"create_time_ms":') and take_decimal(cur, &time)
             and ns_of_decimal(&time, MILLISECONDS, &trade.exchange_ns)):
@@ -142,9 +142,9 @@ cdef bint take_known_futures(Cursor* cur, Batch* out, Trade* trade) noexcept nog
 cdef bint take_known_head(Cursor* cur, const char* channel) noexcept nogil:
     """From the opening brace to ``"result":``."""
     cdef uint64_t number = 0
-    if not (take_text(cur, '{"time":') and take_unsigned(cur, &number)):
+    if not (take_text(cur, '{"time":') and pass_digits(cur)):
         return 0
-    if take_text(cur, ',"time_ms":') and not take_unsigned(cur, &number):
+    if take_text(cur, ',"time_ms":') and not pass_digits(cur):
         return 0
     if not (take_text(cur, ',"channel":"') and take_text(cur, channel) and take_text(cur, '","event":"update"')):
         return 0

@@ -6,7 +6,7 @@ symbol's book, so that a jump proves nothing. Times are ns. The unified API (202
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcmp, strlen
 
-from pumpwatch._fast.cursor cimport Cursor, same, take_decimal, take_side, take_string, take_unsigned
+from pumpwatch._fast.cursor cimport Cursor, pass_digits, same, take_decimal, take_side, take_string, take_unsigned
 from pumpwatch._fast.members cimport (
     Value, is_absent, read_decimal, read_is_sell, read_symbol, read_text, read_unsigned, take_members,
     take_text,
@@ -126,7 +126,7 @@ cdef bint take_known(Cursor* cur, Batch* out, Trade* trade, const Market* market
         return 0
     if not take_text(cur, market.known_subject):
         return 0
-    if take_text(cur, ',"sn":') and not take_unsigned(cur, &number):
+    if take_text(cur, ',"sn":') and not pass_digits(cur):
         return 0
     return take_text(cur, ',"data":') and market.take_row(cur, out, trade) and take_text(cur, "}")
 

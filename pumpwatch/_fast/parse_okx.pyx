@@ -6,7 +6,7 @@ for the ids tradeId - count + 1 to tradeId and is no row of the table (R7 in spi
 from libc.stdint cimport uint32_t, uint64_t
 
 from pumpwatch._fast.cursor cimport (
-    Cursor, same, skip_space, take_char, take_decimal, take_id_number, take_side,
+    Cursor, pass_digits, same, skip_space, take_char, take_decimal, take_id_number, take_side,
     take_string, take_unsigned,
 )
 from pumpwatch._fast.members cimport (
@@ -65,7 +65,7 @@ cdef bint take_known_row(Cursor* cur, Batch* out, Trade* trade, bint is_merged) 
             return 0
     if take_text(cur, ',"source":') and not take_string(cur, out, &text, &size):
         return 0
-    if take_text(cur, ',"seqId":') and not take_unsigned(cur, &number):
+    if take_text(cur, ',"seqId":') and not pass_digits(cur):
         return 0
     return take_text(cur, "}")
 

@@ -7,7 +7,7 @@ in their place would be a new format, not a price, and is refused.
 from libc.stdint cimport uint32_t, uint64_t
 
 from pumpwatch._fast.cursor cimport (
-    Cursor, same, skip_space, skip_value, take_char, take_decimal, take_side, take_string, take_unsigned,
+    Cursor, pass_digits, same, skip_space, skip_value, take_char, take_decimal, take_side, take_string, take_unsigned,
 )
 from pumpwatch._fast.members cimport (
     Value, is_absent, is_array, read_decimal, read_is_sell, read_symbol, read_text, read_unsigned,
@@ -87,8 +87,7 @@ cdef bint take_known(Cursor* cur, Batch* out, Trade* head, const Market* market,
     cdef uint64_t number = 0
     cdef Trade* trade
     if take_text(cur, '{"dts":'):
-        if not (take_unsigned(cur, &number) and take_text(cur, ',"mts":')
-                and take_unsigned(cur, &number) and take_text(cur, ",")):
+        if not (pass_digits(cur) and take_text(cur, ',"mts":') and pass_digits(cur) and take_text(cur, ",")):
             return 0
     elif not take_text(cur, "{"):
         return 0

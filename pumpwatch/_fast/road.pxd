@@ -1,7 +1,7 @@
 """A feed's road: what every parsed row goes through before it is an ILP line."""
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
-from pumpwatch._fast.ilp cimport RowBuffer
+from pumpwatch._fast.ilp cimport RECEIVED_BYTES_MAX, RowBuffer
 from pumpwatch._fast.instruments cimport InstrumentTable
 from pumpwatch._fast.ordinals cimport Ordinals
 from pumpwatch._fast.parser cimport Parser
@@ -48,7 +48,7 @@ cdef struct Lane:           # what one connection knows beyond its feed
     News* news
     Py_ssize_t news_count
     Py_ssize_t news_capacity
-    char received[48]       # ",received_at=…n " of the present chunk
+    char received[RECEIVED_BYTES_MAX]  # ",received_at=…n " of the present chunk
     Py_ssize_t received_bytes
     int64_t receive_ns
 

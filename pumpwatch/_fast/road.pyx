@@ -8,7 +8,7 @@ from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy, memset
 
 from pumpwatch._fast.ilp cimport (
-    DECIMAL_TEXT_MAX, put_trade, render_plain, render_unsigned, scale_trade, strip_zeros,
+    DECIMAL_TEXT_MAX, PLAIN_SLACK, put_trade, render_plain, scale_trade, strip_zeros,
 )
 from pumpwatch._fast.instruments cimport NO_INSTRUMENT, Instrument, hash_bytes
 from pumpwatch._fast.ordinals cimport ordinals_free, ordinals_new, ordinals_take
@@ -16,6 +16,7 @@ from pumpwatch._fast.parser cimport batch_free, batch_init
 from pumpwatch._fast.sequence cimport (
     VERDICT_JUMP, VERDICT_REPEAT, VERDICT_RESET, Position, Verdict, observe_id, observe_range,
 )
+from pumpwatch._fast.words cimport put_digits
 
 cdef enum:
     BATCH_ROWS = 65536          # a row takes at least 20 bytes of a message of at most 1 MiB
@@ -106,10 +107,21 @@ cdef class VenueClock:
         return bool(self.ours_is_slow(receive_ns))
 
 
-cdef uint64_t decimal_key(Decimal* value, uint64_t seed) noexcept nogil:
-    cdef Decimal plain = value[0]
-    strip_zeros(&plain)
-    return hash_bytes(<const char*>&plain.mantissa, 16, seed ^ (<uint64_t>plain.exponent * HASH_SPREAD))
+cdef inline uint64_t mixed(uint64_t total, uint64_t word) noexcept nogil:
+    total = (total ^ word) * HASH_SPREAD_SIDE
+    return total ^ (total >> 32)
+
+
+cdef uint64_t row_key(Trade* trade) noexcept nogil:
+    """Side, price and size as one number. Strips both numbers, which leaves their values as they are."""
+    cdef uint64_t key = trade.is_sell * HASH_SPREAD
+    strip_zeros(&trade.price)
+    strip_zeros(&trade.quantity)
+    key = mixed(key, <uint64_t>trade.price.mantissa)
+    key = mixed(key, <uint64_t>(trade.price.mantissa >> 64))
+    key = mixed(key, <uint64_t>trade.quantity.mantissa)
+    key = mixed(key, <uint64_t>(trade.quantity.mantissa >> 64))
+    return mixed(key, <uint64_t><uint32_t>trade.price.exponent << 32 | <uint32_t>trade.quantity.exponent)
 
 
 cdef Py_ssize_t render_composed_id(char* out, const Trade* trade, int32_t ordinal) noexcept nogil:
@@ -131,7 +143,7 @@ cdef Py_ssize_t render_composed_id(char* out, const Trade* trade, int32_t ordina
         return 0
     size += part
     out[size] = c'-'
-    return size + 1 + render_unsigned(out + size + 1, <uint64_t>ordinal)
+    return size + 1 + put_digits(out + size + 1, <uint64_t>ordinal)
 
 
 cdef class FeedRoad:
@@ -211,7 +223,7 @@ cdef class FeedRoad:
             trade = &self.batch.trades[i]
             self.row_ordinals[i] = 0
             self.row_ns[i] = trade.exchange_ns
-            self.row_keys[i] = decimal_key(&trade.quantity, decimal_key(&trade.price, trade.is_sell * HASH_SPREAD_SIDE))
+            self.row_keys[i] = row_key(trade)
         for i in range(1, self.batch.count + 1):
             if i == self.batch.count or self.batch.trades[i].instrument != self.batch.trades[first].instrument:
                 self.count_run(lane, first, i - first)
@@ -251,7 +263,7 @@ cdef class FeedRoad:
 
     cdef Refusal take_row(self, Lane* lane, Trade* trade, int32_t ordinal) noexcept nogil:
         cdef Instrument* instrument
-        cdef char id_text[2 * DECIMAL_TEXT_MAX + 64]
+        cdef char id_text[2 * DECIMAL_TEXT_MAX + PLAIN_SLACK + 32]
         cdef int64_t last_ns
         if trade.range_first and trade.instrument != NO_INSTRUMENT:
             self.counts.ranges += 1

@@ -14,6 +14,7 @@ from trio_websocket import (
     WebSocketConnection,
     wrap_client_stream,
 )
+from wsproto.utilities import LocalProtocolError
 
 from pumpwatch._fast.intake import Intake
 from pumpwatch.capture.feed_state import FLUSH_BYTES, ConnectionState, FeedState
@@ -34,6 +35,7 @@ log = structlog.get_logger()
 
 CONNECT_TIMEOUT_S = 15.0
 CLOSE_TIMEOUT_S = 5.0  # for the venue's answer to our close: what it sent before is still read
+PASSES_TO_ANSWER = 4  # of the scheduler: a ping that was handed up before is answered by then
 SEND_TIMEOUT_S = 10.0  # a request that the venue's window does not take: the connection is dead
 
 
@@ -68,12 +70,14 @@ class Connection:
         self._feed = feed
         self._instruments = instruments
         self._shown = shown
+        self._rng = rng
         self._stop = stop
         self._intake = Intake(feed.road)
-        self._session = Session(feed.spec, instruments, rng=rng, clock=feed.clock)
         self._wake = trio.Event()
+        self._closed: trio.Event | None = None  # None: we have not begun to close
         self._error: VenueError | None = None
-        self._tap: Tap | None = None
+        self._session: Session  # both are made by ``run``
+        self._tap: Tap
 
     async def run(self, target: Target) -> None:
         """Dial, subscribe, read until the stop or a planned end. Raises VenueError for the rest."""
@@ -84,25 +88,29 @@ class Connection:
                 stream, host, resource = await open_stream(target.url)
         except (OSError, ssl.SSLError, trio.BrokenResourceError, trio.TooSlowError) as error:
             raise VenueError(f"{self._feed.spec.name}: cannot connect: {error!r}") from error
+        self._session = Session(
+            self._feed.spec, self._instruments, rng=self._rng, clock=self._feed.clock,
+            keepalive=target.keepalive,
+        )  # fmt: skip
         self._tap = Tap(stream, self._intake, self._feed.sink, self._feed.clock, self._on_chunk)
         try:
             async with trio.open_nursery() as nursery:
                 try:
                     with trio.fail_after(CONNECT_TIMEOUT_S):
                         socket = await wrap_client_stream(
-                            nursery, self._tap, host, resource,
+                            nursery, self._tap, host, resource,  # type: ignore[arg-type]
                             extra_headers=[(k.encode(), v.encode()) for k, v in target.headers],
                         )  # fmt: skip
-                except (HandshakeError, ConnectionClosed, trio.TooSlowError) as error:
-                    raise VenueError(f"{self._feed.spec.name}: no handshake: {error!r}") from error
+                except trio.TooSlowError as error:
+                    raise VenueError(f"{self._feed.spec.name}: no handshake in time") from error
                 shown.state = "open"
                 shown.opened_ns = self._feed.clock.wall_ns()
                 nursery.start_soon(self._send_due, socket)
                 nursery.start_soon(self._close_on_stop, socket)
                 await self._read_to_end(socket)
                 nursery.cancel_scope.cancel()
-        except* VenueError as group:
-            raise self._first_error(group) from None
+        except* (VenueError, HandshakeError, ConnectionClosed, LocalProtocolError) as group:
+            raise self._venue_error(group) from None
         finally:
             self._on_chunk(trio.current_time())
             shown.subscribed = 0
@@ -112,20 +120,27 @@ class Connection:
         if self._error is not None:
             raise self._error
 
-    def _first_error(self, group: BaseExceptionGroup) -> VenueError:  # type: ignore[type-arg]
+    def _venue_error(self, group: BaseExceptionGroup[Exception]) -> VenueError:
+        """The first of what our tasks or trio-websocket's reader task raised."""
         found: BaseException = group
         while isinstance(found, BaseExceptionGroup):
             found = found.exceptions[0]
-        assert isinstance(found, VenueError)
-        return found
+        if isinstance(found, HandshakeError):
+            return VenueError(f"{self._feed.spec.name}: no handshake: {found!r}")
+        return found if isinstance(found, VenueError) else VenueError(repr(found))
 
     async def _read_to_end(self, socket: WebSocketConnection) -> None:
-        """The reader task of trio-websocket does the reading; data frames never come up here."""
+        """The reader task of trio-websocket does the reading; data frames never come up here.
+
+        Where we close, trio-websocket ends this wait at once, although the reading goes on until
+        the venue's answer: that is waited for.
+        """
         try:
             while True:
                 await socket.get_message()
         except ConnectionClosed as closed:
-            assert self._tap is not None
+            if self._closed is not None:
+                await self._closed.wait()
             if self._tap.error is not None:
                 self._error = self._tap.error
             elif self._error is None and not self._stop.is_set():
@@ -137,12 +152,16 @@ class Connection:
         """Requests and pings when they are due; the verdict that the connection is dead."""
         while True:
             self._wake = trio.Event()
-            assert self._tap is not None
             self._session.suspend_verdict(self._tap.is_paused)
             try:
                 texts = self._session.due(trio.current_time())
             except FeedSilentError as error:
                 self._error = error
+                self._session.end()
+                texts = []
+            for event in self._session.take_events():
+                self._act_on(event)
+            if self._session.is_ended:
                 await self._close(socket)
                 return
             for text in texts:
@@ -163,8 +182,16 @@ class Connection:
 
     async def _close(self, socket: WebSocketConnection) -> None:
         """Close by handshake: what the venue sent before its answer is read and kept."""
+        if self._closed is not None:
+            return
+        self._closed = trio.Event()
+        # trio-websocket would answer a ping that comes now, and fail: nothing may follow a close.
+        self._tap.is_closing = True
+        for _ in range(PASSES_TO_ANSWER):
+            await trio.lowlevel.checkpoint()
         with trio.move_on_after(CLOSE_TIMEOUT_S):
             await socket.aclose(1000)
+        self._closed.set()
 
     def _on_chunk(self, now_s: float) -> None:
         """After each read: flush a large buffer, and see to what is no trade."""

@@ -71,9 +71,11 @@ async def run_feed(
     on_instruments: Callable[[FeedState, list[Instrument]], None],
 ) -> None:
     """Record a feed until ``stop``; what fails here fails for this feed only, and is tried again."""
+    instruments: list[Instrument] = []
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_cancel_on_stop, stop, nursery.cancel_scope, feed)
+        nursery.start_soon(_cancel_on_stop, stop, nursery.cancel_scope)
         instruments = await _list_until_had(feed, config, rest, rng, krw_coins)
+        nursery.cancel_scope.cancel()
     if stop.is_set():
         return
     feed.add_instruments(instruments)
@@ -97,7 +99,7 @@ async def run_feed(
     feed.state = "stopped"
 
 
-async def _cancel_on_stop(stop: trio.Event, scope: trio.CancelScope, feed: FeedState) -> None:
+async def _cancel_on_stop(stop: trio.Event, scope: trio.CancelScope) -> None:
     await stop.wait()
     scope.cancel()
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import trio
+from trio_websocket import HandshakeError
 
 from pumpwatch._fast.intake import Intake
 from pumpwatch.clock import Clock
@@ -20,6 +21,7 @@ READ_BYTES = 256 * 1024
 HEADERS_BYTES_MAX = 64 * 1024  # a handshake answer is well below 4 KiB
 BUSY_S = 0.006  # reads closer together than this are worth batching
 PACE_S = 0.004  # a wake-up costs about 30 us whatever it brings: let the kernel collect
+OPCODE_CLOSE = 0x8
 HEADERS_END = b"\r\n\r\n"
 SWITCHED = b"HTTP/1.1 101"  # any other answer is a refusal: what follows is its text, not frames
 
@@ -27,8 +29,9 @@ SWITCHED = b"HTTP/1.1 101"  # any other answer is a refusal: what follows is its
 class Tap(trio.abc.Stream):
     """Feeds one connection's bytes to its intake.
 
-    ``on_chunk`` is called after each read with the trio time; it must not block. Raises
-    trio.BrokenResourceError where the bytes are no WebSocket; ``error`` then says why.
+    ``on_chunk`` is called with the trio time after each read and each pause; it must not block.
+    Raises trio.BrokenResourceError where the bytes are no WebSocket (``error`` then says why), and
+    HandshakeError where the answer to the handshake is cut: trio-websocket would go on waiting.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class Tap(trio.abc.Stream):
     ) -> None:
         self.intake = intake
         self.error: ProtocolError | None = None
+        self.is_closing = False  # our close frame went out: RFC 6455 lets us send nothing more
         self.is_paused = False  # waiting for room in the spool: not the venue's fault (R9)
         self._stream = stream
         self._sink = sink
@@ -61,10 +65,13 @@ class Tap(trio.abc.Stream):
                 self.is_paused = True
                 await self._sink.room()
                 self.is_paused = False
+                self._on_chunk(trio.current_time())
             data = await self._stream.receive_some(READ_BYTES)
             if not data:
                 return b""
             control = self._take(bytes(data))
+            if self.is_closing:
+                control = close_frames(control)
             if control:
                 return control
             await self._pace()
@@ -75,7 +82,9 @@ class Tap(trio.abc.Stream):
             data = await self._stream.receive_some(READ_BYTES)
             head += data
             end = head.find(HEADERS_END)
-            if end < 0 and data and len(head) < HEADERS_BYTES_MAX:
+            if end < 0 and not data:
+                raise HandshakeError("the answer was cut")
+            if end < 0 and len(head) < HEADERS_BYTES_MAX:
                 continue
             self._head = None
             self._is_refused = not head.startswith(SWITCHED)
@@ -114,3 +123,14 @@ class Tap(trio.abc.Stream):
     async def aclose(self) -> None:
         """Close the stream below."""
         await self._stream.aclose()
+
+
+def close_frames(control: bytes) -> bytes:
+    """The close frames among whole control frames; a ping that is handed up wants to be answered."""
+    found, at = b"", 0
+    while at < len(control):
+        end = at + 2 + control[at + 1]  # unmasked, at most 125 bytes: the intake has checked that
+        if control[at] & 0x0F == OPCODE_CLOSE:
+            found += control[at:end]
+        at = end
+    return found

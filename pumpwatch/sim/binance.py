@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import random
 import re
-from typing import Any
+from functools import cached_property
+from typing import Any, Self
 
 from pumpwatch.sim.digits import fixed, taken_apart
 from pumpwatch.sim.frames import EVENT_MS, MS, NUMBER
@@ -29,18 +30,21 @@ from pumpwatch.sim.venue import (
     Keepalive,
     Recorded,
     RecordedRow,
+    Refuse,
     Request,
     Send,
     Session,
     Upgrade,
     Venue,
     json_answer,
+    texts_of,
 )
 
 STREAMS_MAX = 1024
 RAW, WRAPPED = "raw", "wrapped"
 SPOT_DECIMALS = 8
 RETRY_AFTER_S = 10
+WEIGHT_WINDOW_S = 60.0
 CONNECTS_MAX, CONNECTS_WINDOW_S = 300, 300.0
 LIFE_S = 86_400.0
 FUTURES_TRADE_ROUTE = "/public/"
@@ -54,16 +58,25 @@ def _error(code: int, text: str, request_id: Any) -> Send:
 class BinanceSession(Session):
     """Subscriptions to ``@trade`` streams; too many frames a second end the connection."""
 
-    counts_control_frames = True
-
     def __init__(
         self, venue: Binance, dialect: str, keepalive: Keepalive, *, is_silent: bool
     ) -> None:
         super().__init__(venue, dialect)
+        self._known = venue.by_stream
         self.keepalive = keepalive
         self._is_silent = is_silent  # the wrong route: acks, but no trade ever
         self._frames = Budget(venue.frames_per_s, 1.0)
         self._streams: set[str] = set()
+        self._first: list[str] = []
+
+    def with_streams(self, names: list[str]) -> Self:
+        """The same with streams that the URL names."""
+        self._first = names
+        return self
+
+    def opened(self, now_s: float) -> list[Action]:
+        """The streams of the URL are not acknowledged."""
+        return self.subscribe(self._first)
 
     def frame_came(self, opcode: int, now_s: float) -> list[Action]:
         """Pings and pongs count as messages too."""
@@ -75,19 +88,19 @@ class BinanceSession(Session):
         """SUBSCRIBE, UNSUBSCRIBE or nonsense."""
         try:
             request = json.loads(text)
-        except ValueError:
-            return [_error(3, "Invalid JSON: expected value", None)]
+        except (ValueError, RecursionError):
+            return [Refuse("invalid JSON"), _error(3, "Invalid JSON: expected value", None)]
         if not isinstance(request, dict) or "method" not in request:
-            return [_error(2, "Invalid request: missing field `method`", None)]
-        request_id, streams = request.get("id"), request.get("params")
-        if not isinstance(streams, list) or not all(isinstance(one, str) for one in streams):
-            return [_error(2, "Invalid request: streams must be an array", request_id)]
+            return self._refused("missing field `method`", None)
+        request_id, streams = request.get("id"), texts_of(request.get("params"))
+        if streams is None:
+            return self._refused("streams must be an array of strings", request_id)
         done = Send(json.dumps({"result": None, "id": request_id}, separators=(",", ":")))
         if request["method"] == "UNSUBSCRIBE":
             self._streams.difference_update(streams)
             return [done, *self.remove(self._named(streams))]
         if request["method"] != "SUBSCRIBE":
-            return [_error(2, f"Invalid request: unknown variant `{request['method']}`", request_id)]
+            return self._refused(f"unknown variant `{request['method']}`", request_id)
         return self.subscribe(streams, done)
 
     def subscribe(self, streams: list[str], *first: Action) -> list[Action]:
@@ -98,8 +111,11 @@ class BinanceSession(Session):
         return [*first, *self.add([] if self._is_silent else self._named(streams))]
 
     def _named(self, streams: list[str]) -> list[Instrument]:
-        known = self.venue.by_stream  # type: ignore[attr-defined]
-        return [known[stream] for stream in streams if stream in known]
+        return [self._known[stream] for stream in streams if stream in self._known]
+
+    @staticmethod
+    def _refused(why: str, request_id: Any) -> list[Action]:
+        return [Refuse("invalid request"), _error(2, f"Invalid request: {why}", request_id)]
 
 
 class Binance(Venue):
@@ -115,21 +131,14 @@ class Binance(Venue):
     weight_per_minute: float
     keepalive: Keepalive
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._weight = Budget(self.weight_per_minute, 60.0)
-        self._connects = Budget(CONNECTS_MAX, CONNECTS_WINDOW_S)
-
-    @property
+    @cached_property
     def by_stream(self) -> dict[str, Instrument]:
         """Instruments that trade, by their stream."""
-        if not hasattr(self, "_by_stream"):
-            self._by_stream = {
-                f"{one.venue_symbol.lower()}@trade": one
-                for one in self.market.instruments
-                if one.status == "trading"
-            }
-        return self._by_stream
+        return {
+            f"{one.venue_symbol.lower()}@trade": one
+            for one in self.market.instruments
+            if one.status == "trading"
+        }
 
     def first_numbers(self, instrument: Instrument, rng: random.Random) -> tuple[int, int]:
         """Ids of seven to ten digits; a coin listed a moment ago begins low."""
@@ -161,7 +170,7 @@ class Binance(Venue):
 
     def open_session(self, upgrade: Upgrade, now_s: float) -> Session | Answer:
         """``/ws`` is raw, ``/stream?streams=`` wrapped; streams may stand in the URL."""
-        if not self._connects.take(now_s):
+        if not self.spend(f"{self.name} connects", CONNECTS_MAX, CONNECTS_WINDOW_S, now_s):
             return json_answer({"code": -1003, "msg": "Too many connects"}, 429)
         route, _, kind = upgrade.path.strip("/").rpartition("/")
         first = ""
@@ -175,9 +184,7 @@ class Binance(Venue):
             is_silent=not self.sends_trades(route),
         )  # fmt: skip
         named = [*first.split("/"), *upgrade.query.get("streams", "").split("/")]
-        actions = session.subscribe([name for name in named if name])
-        session.opened = lambda now_s: actions  # type: ignore[method-assign]
-        return session
+        return session.with_streams([name for name in named if name])
 
     def knows_route(self, route: str) -> bool:
         """What may stand before /ws and /stream."""
@@ -197,7 +204,10 @@ class Binance(Venue):
         weight = self.weights.get(name)
         if weight is None:
             return NOT_FOUND
-        if self.settings.rest_limits and not self._weight.take(now_s, weight):
+        if self.settings.rest_limits and not self.spend(
+            f"{self.name} weight", self.weight_per_minute, WEIGHT_WINDOW_S, now_s, weight
+        ):
+            # Who goes on asking pays for it, and stays out.
             return json_answer({"code": -1003, "msg": "Too many requests"}, 429,
                                Retry_After=str(RETRY_AFTER_S))  # fmt: skip
         if name == "exchangeInfo":
@@ -221,10 +231,9 @@ class Binance(Venue):
         if name == "trades" or "fromId" not in request.query:
             trades = market.tape.recent(symbol, limit)
         else:
-            first = request.number("fromId", 0)
-            rows = [row for row, _, number in market.tape.remembered(symbol) if number >= first]
-            start = min(rows, default=0)
-            trades = market.tape.between(symbol, start, start + limit if rows else 0)
+            known = market.tape.remembered(symbol)
+            rows = known.row[known.number >= request.number("fromId", 0)]
+            trades = market.tape.trades(symbol, rows[: max(limit, 0)])
         return json_answer([self.rest_row(instrument, trade) for trade in trades])
 
     def rest_row(self, instrument: Instrument, trade: Trade) -> dict[str, Any]:

@@ -23,8 +23,6 @@ from pumpwatch.sim.venue import (
     NOT_FOUND,
     Action,
     Answer,
-    Budget,
-    End,
     Keepalive,
     Recorded,
     RecordedRow,
@@ -35,6 +33,8 @@ from pumpwatch.sim.venue import (
     Upgrade,
     Venue,
     json_answer,
+    read_object,
+    texts_of,
 )
 
 ARGS_MAX_SPOT = 10
@@ -42,6 +42,9 @@ ARGS_CHARS_MAX = 21_000
 SILENCE_S = 600.0
 CONNECTS_MAX, CONNECTS_WINDOW_S = 500, 300.0
 REQUESTS_MAX, REQUESTS_WINDOW_S = 600, 5.0
+PATHS = (
+    "/v5/market/instruments-info", "/v5/market/recent-trade", "/v5/market/tickers",
+)  # fmt: skip
 PAGE_ROWS_MAX = 30  # of the linear list: small, so that even a short one has several pages
 RECENT_MAX = {"spot": 60, "linear": 1000}
 MULTIPLIED = {"BONK": 1000, "PEPE": 1000, "SATS": 10_000, "MOG": 1_000_000, "SHIB": 1000}
@@ -56,19 +59,22 @@ class BybitSession(Session):
 
     def received(self, text: str, now_s: float) -> list[Action]:
         """subscribe, unsubscribe, ping."""
-        try:
-            request = json.loads(text)
-            operation, args = request["op"], request.get("args", [])
-            request_id = request.get("req_id")
-        except (ValueError, KeyError, TypeError, AttributeError):
-            return [self._reply(False, "Params Error", None, "")]
+        request = read_object(text) or {}
+        operation, args = request.get("op"), texts_of(request.get("args", []))
+        request_id = request.get("req_id")
+        if not isinstance(operation, str) or args is None:
+            return [Refuse("bad request"), self._reply(False, "Params Error", request_id, "")]
         if operation == "ping":
             return [self._reply(True, "pong", request_id, "ping")]
         if operation not in ("subscribe", "unsubscribe"):
-            return [self._reply(False, f"unknown op {operation}", request_id, operation)]
-        problem = self._problem(args)
+            return [
+                Refuse("unknown op"),
+                self._reply(False, f"unknown op {operation}", request_id, operation),
+            ]
+        problem = self._problem(args, is_more=operation == "subscribe")
         if problem:
-            return [Refuse(problem.split(":")[0]), self._reply(False, problem, request_id, operation)]
+            why = problem.split(":")[0]
+            return [Refuse(why), self._reply(False, problem, request_id, operation)]
         instruments = [self.venue.market.by_name[arg.removeprefix(TOPIC)] for arg in args]
         said = "subscribe" if self._is_spot and operation == "subscribe" else ""
         change = self.add if operation == "subscribe" else self.remove
@@ -78,11 +84,13 @@ class BybitSession(Session):
     def _is_spot(self) -> bool:
         return self.venue.name == "bybit_spot"
 
-    def _problem(self, args: list[str]) -> str:
+    def _problem(self, args: list[str], *, is_more: bool) -> str:
+        if not args:
+            return "args size is 0"
         if self._is_spot and len(args) > ARGS_MAX_SPOT:
             return "args size >10"
-        held = sum(len(TOPIC) + len(name) for name in self.subscribed)
-        if held + sum(len(arg) for arg in args) > ARGS_CHARS_MAX:
+        held = {TOPIC + name for name in self.subscribed} if is_more else set()
+        if sum(map(len, held.union(args))) > ARGS_CHARS_MAX:
             return "args too long: more than 21000 characters"
         for arg in args:
             instrument = self.venue.market.by_name.get(arg.removeprefix(TOPIC))
@@ -108,11 +116,6 @@ class Bybit(Venue):
 
     category: str
     suffix = "]}"
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._requests = Budget(REQUESTS_MAX, REQUESTS_WINDOW_S)
-        self._connects = Budget(CONNECTS_MAX, CONNECTS_WINDOW_S)
 
     def _listed(self, rows: list[tuple[str, str, Status, str]]) -> list[Instrument]:
         """Instruments from (coin, quote, status, contract type)."""
@@ -152,7 +155,7 @@ class Bybit(Venue):
 
     def open_session(self, upgrade: Upgrade, now_s: float) -> Session | Answer:
         """The path names the market."""
-        if not self._connects.take(now_s):
+        if not self.spend("connects", CONNECTS_MAX, CONNECTS_WINDOW_S, now_s):
             return json_answer({"retCode": 10006, "retMsg": "Too many visits!"}, 403)
         if upgrade.path.rstrip("/") != self.websocket_path:
             return NOT_FOUND
@@ -162,8 +165,12 @@ class Bybit(Venue):
 
     def answer(self, request: Request, now_s: float) -> Answer:
         """Instruments, recent trades, tickers."""
-        if self.settings.rest_limits and not self._requests.take(now_s):
+        if self.settings.rest_limits and not self.spend(
+            "requests", REQUESTS_MAX, REQUESTS_WINDOW_S, now_s
+        ):
             return json_answer({"retCode": 10006, "retMsg": "Too many visits!"}, 403)
+        if request.path not in PATHS:
+            return NOT_FOUND
         if request.query.get("category") != self.category:
             return self._wrong("category")
         match request.path:
@@ -171,13 +178,12 @@ class Bybit(Venue):
                 return self._instruments_page(request)
             case "/v5/market/recent-trade":
                 return self._recent(request)
-            case "/v5/market/tickers":
+            case _:
                 return self._good([
                     {"symbol": one.venue_symbol, "lastPrice": str(one.price), "volume24h": "1000",
                      "turnover24h": f"{1e9 / (one.index + 1):.2f}"}
                     for one in self.market.instruments
                 ])  # fmt: skip
-        return NOT_FOUND
 
     def _wrong(self, what: str) -> Answer:
         return json_answer({"retCode": 10001, "retMsg": f"params error: {what} invalid",
@@ -232,9 +238,8 @@ class BybitSpot(Bybit):
 
     def prefix_text(self, instrument: Instrument, dialect: str) -> str:
         """Up to the first trade; ``type`` behind ``ts``."""
-        return (
-            f'{{"topic":"{TOPIC}{instrument.venue_symbol}","ts":{EVENT_MS},"type":"snapshot","data":['
-        )
+        topic = TOPIC + instrument.venue_symbol
+        return f'{{"topic":"{topic}","ts":{EVENT_MS},"type":"snapshot","data":['
 
     def row_text(self, instrument: Instrument, entry: Entry, dialect: str) -> str:
         """The key order of spot."""
@@ -246,7 +251,12 @@ class BybitSpot(Bybit):
 
     def _instruments_page(self, request: Request) -> Answer:
         """Everything at once; limit and cursor are ignored."""
-        status = {"trading": "Trading", "prelaunch": "PreLaunch", "ended": "Closed", "halted": "Closed"}
+        status = {
+            "trading": "Trading",
+            "prelaunch": "PreLaunch",
+            "ended": "Closed",
+            "halted": "Closed",
+        }
         return self._good([
             {"symbol": one.venue_symbol, "baseCoin": one.base, "quoteCoin": one.quote,
              "innovation": "0", "status": status[one.status],
@@ -282,14 +292,14 @@ class BybitFutures(Bybit):
 
     def prefix_text(self, instrument: Instrument, dialect: str) -> str:
         """Up to the first trade; ``ts`` behind ``type``."""
-        return (
-            f'{{"topic":"{TOPIC}{instrument.venue_symbol}","type":"snapshot","ts":{EVENT_MS},"data":['
-        )
+        topic = TOPIC + instrument.venue_symbol
+        return f'{{"topic":"{topic}","type":"snapshot","ts":{EVENT_MS},"data":['
 
     def row_text(self, instrument: Instrument, entry: Entry, dialect: str) -> str:
         """The key order of linear; trailing zeros in the price."""
+        side = "Sell" if entry.is_sell else "Buy"
         return (
-            f'{{"T":{MS},"s":"{instrument.venue_symbol}","S":"{"Sell" if entry.is_sell else "Buy"}",'
+            f'{{"T":{MS},"s":"{instrument.venue_symbol}","S":"{side}",'
             f'"v":"{fixed(entry.quantity, entry.quantity_decimals)}",'
             f'"p":"{fixed(entry.price, entry.price_decimals)}","L":"{TICKS[entry.style]}",'
             f'"i":"{UUID}","BT":{"true" if entry.style == 3 else "false"},"RPI":false,'

@@ -9,7 +9,8 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_st
 
 from pumpwatch.clock import Clock
 from pumpwatch.sim.market import Market
-from pumpwatch.sim.outgoing import SharedStream
+from pumpwatch.sim.outgoing import SharedStream, single_chunk
+from pumpwatch.sim.timers import Timers
 from pumpwatch.sim.venue import (
     Action,
     Answer,
@@ -23,10 +24,10 @@ from pumpwatch.sim.venue import (
     Venue,
 )
 
+HANDSHAKE_S = 5.0  # the request's head is here already: longer means that it is no good one
 CLOSE_TIMEOUT_S = 3.0  # for the client to answer our close frame
 MESSAGE_BYTES_MAX = 1024 * 1024
-OPCODE_PING, OPCODE_PONG = 0x9, 0xA
-SERVER_PING = b"\x89\x04ping"
+GONE = (ConnectionClosed, trio.BrokenResourceError, trio.ClosedResourceError)
 
 
 class Connection:
@@ -41,7 +42,6 @@ class Connection:
         self.link: SharedStream | None = None
         self._clock = clock
         self._on_subscribed = on_subscribed
-        self._heard_s = self._pong_s = 0.0
         self._verdicts: list[Action] = []  # found between two messages
         self._wake = trio.Event()
 
@@ -50,58 +50,85 @@ class Connection:
     ) -> None:
         """Shake hands, obey the session, close. Returns when the connection is gone."""
         link = self.link = SharedStream(stream, head)
-        end_of_head = head.find(b"\r\n\r\n") + 4
         opened = self.venue.open_session(upgrade, trio.current_time())
         try:
             async with trio.open_nursery() as nursery:
-                request = await wrap_server_stream(
-                    nursery, link, max_message_size=MESSAGE_BYTES_MAX
-                )
-                if isinstance(opened, Answer):
-                    self.venue.counts.refused[f"handshake {opened.status}"] += 1
-                    await request.reject(opened.status, body=opened.body)
-                else:
-                    socket = await request.accept()
+                socket = await self._shake_hands(nursery, link, opened)
+                if socket is not None and isinstance(opened, Session):
                     self.session = opened
-                    self._heard_s = self._pong_s = trio.current_time()
-                    link.on_frame = self._frame_came
-                    link.on_delivered = self._delivered
-                    link.scan_rest(head[end_of_head:])
-                    nursery.start_soon(link.run_writer)
-                    nursery.start_soon(self._watch, socket)
-                    nursery.start_soon(self._close_on, stopping, socket)
-                    await self._obey(socket, opened)
+                    await self._serve(nursery, socket, link, head, stopping)
                 nursery.cancel_scope.cancel()
-        except* ConnectionClosed:
+        except* GONE:
             pass
         finally:
             for market in (self.venue.market, *self.venue.siblings):
                 market.drop(link)
-            with trio.move_on_after(1.0, shield=True):
-                await trio.aclose_forcefully(stream)
 
-    async def _obey(self, socket: WebSocketConnection, session: Session) -> None:
+    async def _shake_hands(
+        self, nursery: trio.Nursery, link: SharedStream, opened: Session | Answer
+    ) -> WebSocketConnection | None:
+        with trio.move_on_after(HANDSHAKE_S):
+            request = await wrap_server_stream(nursery, link, max_message_size=MESSAGE_BYTES_MAX)
+            if isinstance(opened, Session):
+                return await request.accept()
+            self.venue.counts.refused[f"handshake {opened.status}"] += 1
+            await request.reject(opened.status, body=opened.body)
+        return None
+
+    async def _serve(
+        self,
+        nursery: trio.Nursery,
+        socket: WebSocketConnection,
+        link: SharedStream,
+        head: bytes,
+        stopping: trio.Event,
+    ) -> None:
+        assert self.session is not None
+        session = self.session
+        timers = Timers(session.keepalive, self.venue.scaled, trio.current_time())
+
+        def frame_came(opcode: int, payload: bytes) -> None:
+            now_s = trio.current_time()
+            timers.frame_came(opcode, payload, now_s)
+            self._verdicts += session.frame_came(opcode, now_s)
+            self._wake.set()
+
+        def delivered(rows: int) -> None:
+            self.venue.counts.delivered += rows
+            timers.told(trio.current_time())
+
+        link.on_frame, link.on_delivered = frame_came, delivered
+        link.scan_rest(head[head.find(b"\r\n\r\n") + 4 :])
+        nursery.start_soon(link.run_writer)
+        nursery.start_soon(self._watch, socket, timers)
+        nursery.start_soon(self._close_on, stopping, socket)
+        await self._obey(socket, session, timers)
+
+    async def _obey(self, socket: WebSocketConnection, session: Session, timers: Timers) -> None:
         counts = self.venue.counts
         counts.connects += 1
-        try:
-            await self._act(socket, session.opened(trio.current_time()))
-            while True:
-                message = await socket.get_message()
-                counts.messages_in += 1
-                self._heard_s = trio.current_time()
-                text = message if isinstance(message, str) else message.decode("utf-8", "replace")
-                await self._act(socket, session.received(text, trio.current_time()))
-        except ConnectionClosed:
-            return
+        await self._act(socket, session.opened(trio.current_time()))
+        while True:
+            timers.set_bare(trio.current_time(), is_bare=not session.subscribed)
+            self._wake.set()
+            message = await socket.get_message()
+            counts.messages_in += 1
+            now_s = trio.current_time()
+            timers.heard(now_s)
+            text = message if isinstance(message, str) else message.decode("utf-8", "replace")
+            await self._act(socket, session.received(text, now_s))
 
     async def _act(self, socket: WebSocketConnection, actions: list[Action]) -> None:
         assert self.session is not None
         assert self.link is not None
         counts, dialect = self.venue.counts, self.session.dialect
+        is_ending = any(isinstance(action, End) for action in actions)
         for action in actions:
             match action:
+                case Send(text=text) if is_ending:
+                    await socket.send_message(text)  # what is queued is given up at the end
                 case Send(text=text):
-                    await socket.send_message(text)
+                    self.link.push(single_chunk(text))
                 case Subscribe(instrument=instrument):
                     market = self._market_of(instrument.venue_symbol)
                     market.subscribe(self.link, dialect, instrument, self._clock.wall_ns())
@@ -125,54 +152,21 @@ class Connection:
                 return market
         raise AssertionError(venue_symbol)
 
-    def _frame_came(self, opcode: int) -> None:
-        assert self.session is not None
-        now_s = trio.current_time()
-        if opcode == OPCODE_PONG:
-            self._pong_s = now_s
-        elif opcode == OPCODE_PING:
-            self._heard_s = now_s
-        self._verdicts += self.session.frame_came(opcode, now_s)
-        if self._verdicts:
-            self._wake.set()
-
-    def _delivered(self, rows: int) -> None:
-        self.venue.counts.delivered += rows
-
-    async def _watch(self, socket: WebSocketConnection) -> None:
+    async def _watch(self, socket: WebSocketConnection, timers: Timers) -> None:
         """The venue's pings, and its verdicts on a client that is silent or rude."""
-        assert self.session is not None
         assert self.link is not None
-        keepalive, scaled = self.session.keepalive, self.venue.scaled
-        started_s = trio.current_time()
-        next_ping_s = started_s + scaled(keepalive.server_ping_s)
         while True:
-            now_s = trio.current_time()
-            deadlines = []
-            if keepalive.server_ping_s:
-                if now_s >= next_ping_s:
-                    next_ping_s += scaled(keepalive.server_ping_s)
-                    await self.link.send_all(SERVER_PING)
-                deadlines += [
-                    (next_ping_s, ""),
-                    (self._pong_s + scaled(keepalive.pong_within_s), "no pong"),
-                ]
-            if keepalive.client_silence_s:
-                deadlines.append((self._heard_s + scaled(keepalive.client_silence_s), "silence"))
-            if keepalive.needs_subscription_s and not self.session.subscribed:
-                deadlines.append(
-                    (started_s + scaled(keepalive.needs_subscription_s), "no subscription")
-                )
-            if keepalive.life_s:
-                deadlines.append((started_s + scaled(keepalive.life_s), "age"))
-            for deadline_s, why in deadlines:
-                if why and trio.current_time() >= deadline_s:
-                    self._verdicts.append(End(keepalive.code, keepalive.reason or why, why))
+            self._wake = trio.Event()
+            payload = timers.ping_due(trio.current_time())
+            if payload is not None:
+                await self.link.send_all(bytes((0x89, len(payload))) + payload)
+            verdict = timers.verdict(trio.current_time())
+            if verdict is not None:
+                self._verdicts.append(verdict)
             if self._verdicts:
                 await self._act(socket, self._verdicts)
                 return
-            self._wake = trio.Event()
-            with trio.move_on_at(min((at for at, _ in deadlines), default=float("inf"))):
+            with trio.move_on_at(timers.next_s()):
                 await self._wake.wait()
 
     async def _close_on(self, stopping: trio.Event, socket: WebSocketConnection) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import trio
 
 from pumpwatch.clock import Clock
@@ -12,8 +13,11 @@ from pumpwatch.sim.settings import SimSettings
 
 CATCH_UP_S = 0.5  # a late tick makes good that much, no more
 REFRESH_S = 30.0  # each symbol's prices move that often
+REFRESHES_PER_S_MAX = 40.0  # or, where symbols are many, so many symbols' in a second
 PUMP_REFRESH_S = 0.5
 WHOLE_EVERY_S = 10.0  # where messages may hold 1,000 trades, one does that often
+MERGED_EVERY_S = 1.0  # where a venue merges trades
+MERGED_ROWS_MAX = 5
 WHOLE_RATE_MIN = 200.0  # trades a second of a feed; below, such a message would silence it for long
 FADE = 0.7  # the n-th symbol trades n**-FADE times as often as the first
 
@@ -23,10 +27,10 @@ class Engine:
 
     def __init__(self, markets: list[Market], settings: SimSettings, clock: Clock) -> None:
         self.markets = markets
-        self.is_stopped = False
-        self.wake = trio.Event()  # somebody subscribed
+        self.stopped = trio.Event()
         self.started_s: float | None = None
         self.throttled_s = 0.0  # time in which a market had only readers that were far behind
+        self._subscribed = trio.Event()
         self._settings = settings
         self._clock = clock
         self._rng = np.random.default_rng((settings.seed, 99))
@@ -36,37 +40,36 @@ class Engine:
         self._next_whole_s = WHOLE_EVERY_S
         self._next_burst_s = settings.burst_every_s
         self._next_pump_s = 0.0
+        self._next_merged_s = 0.0
 
-    def _weights_of(self, market: Market) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-        weights: np.ndarray[tuple[int], np.dtype[np.float64]] = (
-            np.arange(1, len(market.instruments) + 1) ** -FADE
-        )
-        return weights
+    def _weights_of(self, market: Market) -> npt.NDArray[np.float64]:
+        return np.arange(1.0, len(market.instruments) + 1.0) ** -FADE
 
     async def run(self, seconds: float | None = None) -> None:
         """Trade until ``stop`` (or so many seconds after the first subscription)."""
-        while not self.is_stopped and not any(market.dialects for market in self.markets):
-            await self.wake.wait()
-            self.wake = trio.Event()
+        await self._subscribed.wait()
         started_s = self.started_s = trio.current_time()
         last_s, last_ns = started_s, self._clock.wall_ns()
         next_s = started_s
-        while not self.is_stopped:
+        while True:
             next_s = max(next_s + self._settings.tick_s, trio.current_time())
-            await trio.sleep_until(next_s)
+            with trio.move_on_at(next_s):
+                await self.stopped.wait()
             now_s, now_ns = trio.current_time(), self._clock.wall_ns()
-            if seconds is not None and now_s - started_s >= seconds:
-                break
-            if self.is_stopped:  # type: ignore[redundant-expr]  # changed while asleep
+            if self.stopped.is_set() or (seconds is not None and now_s - started_s >= seconds):
                 break
             self.tick(now_s - started_s, min(now_s - last_s, CATCH_UP_S), last_ns, now_ns)
             last_s, last_ns = now_s, now_ns
-        self.is_stopped = True
+        self.stopped.set()
+
+    def somebody_subscribed(self) -> None:
+        """There is a reader: trading may begin."""
+        self._subscribed.set()
 
     def stop(self) -> None:
         """No more trades."""
-        self.is_stopped = True
-        self.wake.set()
+        self.stopped.set()
+        self._subscribed.set()
 
     def tick(self, now_s: float, elapsed_s: float, start_ns: int, end_ns: int) -> None:
         """One tick of all markets."""
@@ -94,7 +97,19 @@ class Engine:
             self._next_whole_s = now_s + WHOLE_EVERY_S
         if wants_burst:
             self._next_burst_s = now_s + self._settings.burst_every_s
+        self._merge(now_s, end_ns)
         self._refresh(now_s, elapsed_s)
+
+    def _merge(self, now_s: float, now_ns: int) -> None:
+        if now_s < self._next_merged_s:
+            return
+        self._next_merged_s = now_s + MERGED_EVERY_S
+        for market in self.markets:
+            symbols = market.active()
+            if market.venue.merges_trades and len(symbols):
+                symbol = self._rng.choice(symbols)
+                count = self._rng.integers(2, MERGED_ROWS_MAX, endpoint=True)
+                market.play_merged(int(symbol), int(count), now_ns)
 
     def _counts(self, market: Market, symbols: Ints, total: int) -> Ints:
         if not total:
@@ -116,9 +131,7 @@ class Engine:
         rate = self._settings.rate_per_s / len(self.markets)
         return market.venue.flow.rows_max >= 1000 and rate >= WHOLE_RATE_MIN
 
-    def _add_to_one(
-        self, symbols: Ints, counts: Ints, rows: int, *, replace: bool = False
-    ) -> int:
+    def _add_to_one(self, symbols: Ints, counts: Ints, rows: int, *, replace: bool = False) -> int:
         at = int(self._rng.integers(0, len(symbols)))
         counts[at] = rows if replace else counts[at] + rows
         return int(symbols[at])
@@ -127,7 +140,8 @@ class Engine:
         """Let some symbols' prices move, each in its turn."""
         most = max(len(market.instruments) for market in self.markets)
         before = int(self._turn)
-        self._turn += most * elapsed_s / REFRESH_S
+        turns_per_s = min(most / REFRESH_S, REFRESHES_PER_S_MAX / len(self.markets))
+        self._turn += turns_per_s * elapsed_s
         for turn in range(before, int(self._turn)):
             for number, market in enumerate(self.markets):
                 # Feeds take different turns: not all in one tick.

@@ -11,7 +11,7 @@ import trio
 
 from pumpwatch.clock import Clock
 from pumpwatch.sim.binance import BinanceFutures, BinanceSpot
-from pumpwatch.sim.boards import BOARDS, answer_board
+from pumpwatch.sim.boards import BOARDS, Boards
 from pumpwatch.sim.bybit import BybitFutures, BybitSpot
 from pumpwatch.sim.connection import Connection
 from pumpwatch.sim.engine import Engine
@@ -23,7 +23,7 @@ from pumpwatch.sim.phemex import PhemexFutures, PhemexSpot
 from pumpwatch.sim.server import MALFORMED, serve_client
 from pumpwatch.sim.settings import SimSettings
 from pumpwatch.sim.truth import TruthLog
-from pumpwatch.sim.venue import NOT_FOUND, Answer, Request, Upgrade, Venue, json_answer
+from pumpwatch.sim.venue import NOT_FOUND, Answer, Budget, Request, Upgrade, Venue, json_answer
 
 VENUES: dict[str, type[Venue]] = {
     one.name: one
@@ -46,6 +46,7 @@ class Exchange:
         self.stopping = trio.Event()
         self._clock = clock
         self._connections_made = 0
+        self._left = trio.Event()  # a connection is gone
         for number, name in enumerate(VENUES):
             if settings.has(name):
                 rng = random.Random(settings.seed * 100 + number)
@@ -53,14 +54,21 @@ class Exchange:
                 venue.market = Market(venue, settings.seed, number)
                 self.venues[name] = venue
         self.markets = [venue.market for venue in self.venues.values()]
+        budgets: dict[str, dict[str, Budget]] = {}
         for name, venue in self.venues.items():
             venue.siblings = [
                 other.market
                 for other_name, other in self.venues.items()
                 if other_name != name and other_name.split("_")[0] == name.split("_")[0]
             ]
-            venue.open_connections = partial(self._open_connections, name.split("_")[0])
+            exchange = name.split("_")[0]
+            venue.open_connections = partial(self._open_connections, exchange)
+            venue.budgets = budgets.setdefault(exchange, {})
         self.engine = Engine(self.markets, settings, clock)
+        self.boards = Boards(
+            clock, random.Random(settings.seed * 100 + 99),
+            limits=settings.rest_limits, time_scale=settings.time_scale,
+        )  # fmt: skip
         self.truth = TruthLog(truth_dir, self.markets)
 
     def listen_at(self, host: str, port: int, *, tls: bool = False) -> dict[str, dict[str, str]]:
@@ -84,25 +92,29 @@ class Exchange:
     async def _connect(
         self, name: str, stream: trio.abc.Stream, head: bytes, upgrade: Upgrade
     ) -> None:
+        if name == "upbit":
+            await self.boards.sockets.serve(stream, head, upgrade)
+            return
         venue = self.venues.get(name)
         if venue is None:
             await stream.send_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
             return
         self._connections_made += 1
         number = self._connections_made
-        connection = Connection(number, venue, self._clock, self.engine.wake.set)
+        connection = Connection(number, venue, self._clock, self.engine.somebody_subscribed)
         self.connections[number] = connection
         try:
             await connection.run(stream, head, upgrade, self.stopping)
         finally:
             del self.connections[number]
+            self._left.set()
 
     async def answer(self, name: str, request: Request) -> Answer:
         """A REST request to a feed, a board or to the simulator itself."""
         if name == "control":
             return await self._control(request)
         if name in BOARDS:
-            return answer_board(name, request)
+            return self.boards.answer(name, request)
         venue = self.venues.get(name)
         if venue is None:
             return NOT_FOUND
@@ -114,6 +126,8 @@ class Exchange:
         return answer
 
     async def _control(self, request: Request) -> Answer:
+        if request.path == "/boards":
+            return self.boards.control(request)
         match request.method, request.path:
             case "GET", "/stats":
                 return json_answer(self.stats())
@@ -136,16 +150,15 @@ class Exchange:
         engine = self.engine
         return {
             "seed": self.settings.seed,
-            "is_trading": engine.started_s is not None and not engine.is_stopped,
+            "is_trading": engine.started_s is not None and not engine.stopped.is_set(),
             "throttled_s": round(engine.throttled_s, 3),
             "feeds": {name: self._feed_stats(name, venue) for name, venue in self.venues.items()},
         }
 
     def _feed_stats(self, name: str, venue: Venue) -> dict[str, Any]:
         counts = venue.counts
-        links = [
-            one for one in self.connections.values() if one.venue is venue and one.session is not None
-        ]
+        mine = [one for one in self.connections.values() if one.venue is venue]
+        links = [one.link for one in mine if one.session is not None and one.link is not None]
         return {
             "generated": venue.market.tape.generated,
             "delivered": counts.delivered,
@@ -153,7 +166,7 @@ class Exchange:
             "connects": counts.connects,
             "subscriptions": venue.market.subscriptions(),
             "messages_in": counts.messages_in,
-            "backlog_bytes": sum(one.link.backlog_bytes for one in links if one.link),
+            "backlog_bytes": sum(link.backlog_bytes for link in links),
             "refused": dict(counts.refused),
             "violations": dict(counts.violations),
             "rest": dict(counts.rest),
@@ -186,10 +199,10 @@ class Exchange:
         return {"written": written, "waiting": self.truth.flush()["waiting"]}
 
     async def close(self) -> None:
-        """Close every connection in order; then the truth is final."""
+        """Close every connection in order; when all are gone, ``truth.flush`` writes the rest."""
         self.engine.stop()
         self.stopping.set()
         with trio.move_on_after(DRAIN_S):
             while self.connections:
-                await trio.sleep(0.01)
-        self.truth.flush()
+                self._left = trio.Event()
+                await self._left.wait()

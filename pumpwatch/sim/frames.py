@@ -1,4 +1,4 @@
-"""Messages built ahead: templates of whole texts in which only digits are changed, all rows at once.
+"""Messages built ahead: templates of whole texts; only digits are changed, for all rows at once.
 
 A venue writes its message as text with marks (private-use characters) where a number changes from
 trade to trade. A mark's high digits are written once, when the template is made; the low ones are
@@ -122,10 +122,10 @@ class Columns:
 
     def at(self, index: int) -> dict[str, str]:
         """Every mark's full text for one row, to write a message one by one."""
+        this = slice(index, index + 1)
         one = Columns(
-            *(column[index : index + 1] for column in
-              (self.symbol, self.row, self.ns, self.number, self.sequence)),
-            self.keys, self.offsets,
+            self.symbol[this], self.row[this], self.ns[this], self.number[this],
+            self.sequence[this], self.keys, self.offsets,
         )  # fmt: skip
         texts = {mark: str(one.values(mark)[0]) for mark in (*GROUPS, *NUMBER_GROUPS)}
         texts[MICROS] = texts[MICROS].rjust(4, "0")
@@ -151,7 +151,9 @@ class _Slot:
 class TemplateSet:
     """``per_symbol`` texts for each symbol, all with the same marks in the same order."""
 
-    def __init__(self, symbols: int, per_symbol: int, *, framed: bool, spare_bytes: int = 0) -> None:
+    def __init__(
+        self, symbols: int, per_symbol: int, *, framed: bool, spare_bytes: int = 0
+    ) -> None:
         self._per_symbol = per_symbol
         self._framed = framed
         self._spare_bytes = spare_bytes
@@ -164,55 +166,64 @@ class TemplateSet:
     def render(self, symbol: int, texts: Sequence[str], values: dict[str, str]) -> None:
         """(Re)write a symbol's templates; ``values`` are the marks' texts as of now."""
         assert len(texts) == self._per_symbol
-        for offset, text in enumerate(texts):
-            self._render_one(symbol * self._per_symbol + offset, text, values)
-
-    def _render_one(self, template: int, text: str, values: dict[str, str]) -> None:
-        body = bytearray()
-        ends: list[tuple[str, int]] = []
-        for part in _MARKS.split(text):
-            if part in values:
-                body += values[part].encode()
-                ends.append((part, len(body)))
-            else:
-                body += part.encode()
-        head = header(len(body)) if self._framed else b""
-        self._make_slots(tuple(mark for mark, _ in ends))
-        assert self._slots is not None
-        self._make_room(len(head) + len(body) + self._spare_bytes)
-        row = self._rows[template]
-        row[:] = 0
-        row[: len(head) + len(body)] = np.frombuffer(head + bytes(body), dtype=np.uint8)
-        self.length[template] = len(head) + len(body)
-        for number, (slot, (mark, end)) in enumerate(zip(self._slots, ends, strict=True)):
-            self._at[number, template] = self._places(slot, len(head) + end, len(values[mark]))
-            if mark in NUMBER_GROUPS and len(values[mark]) // GROUP < slot.groups:
+        parts = [_MARKS.split(text) for text in texts]
+        marks = parts[0][1::2]
+        assert all(one[1::2] == marks for one in parts)
+        slots = self._make_slots(marks)
+        written = [values[mark].encode() for mark in marks]
+        bodies, ends = self._join(parts, written)
+        first = symbol * self._per_symbol
+        mine = slice(first, first + self._per_symbol)
+        self.length[mine] = [len(body) for body in bodies]
+        self._write(mine, bodies)
+        for number, (slot, text) in enumerate(zip(slots, written, strict=True)):
+            self._at[number, mine] = ends[:, number, None] - self._distances(slot, len(text))
+            if slot.mark in NUMBER_GROUPS and len(text) // GROUP < slot.groups:
                 self._is_short[number] = True
 
-    def _make_slots(self, marks: tuple[str, ...]) -> None:
-        if self._slots is None:
-            self._slots = [_Slot(mark, NUMBER_GROUPS.get(mark, GROUPS.get(mark, 0))) for mark in marks]
-            self._at = np.zeros((len(marks), len(self._rows), 4), dtype=np.int32)
-            self._is_short = np.zeros(len(marks), dtype=np.bool_)
-        assert [slot.mark for slot in self._slots] == list(marks)
+    def _join(self, parts: list[list[str]], written: list[bytes]) -> tuple[list[bytes], Ints]:
+        """Whole texts (frames, if framed), and where each mark's text ends in them: [n, marks]."""
+        bodies: list[bytes] = []
+        sizes: list[list[int]] = []
+        for one in parts:
+            fixed = [part.encode() for part in one[::2]]
+            body = fixed[0] + b"".join(map(bytes.__add__, written, fixed[1:]))
+            head = header(len(body)) if self._framed else b""
+            bodies.append(head + body)
+            sizes.append([len(head) + len(fixed[0]), *map(len, fixed[1:-1])][: len(written)])
+        widths = np.array([len(text) for text in written], dtype=np.int64)
+        return bodies, np.cumsum(np.array(sizes, dtype=np.int64) + widths, axis=1)
 
-    def _make_room(self, size_bytes: int) -> None:
+    def _write(self, mine: slice, bodies: list[bytes]) -> None:
+        size_bytes = max(map(len, bodies)) + self._spare_bytes
         if size_bytes > self._rows.shape[1]:
             wider = np.zeros((len(self._rows), (size_bytes + 15) // 8 * 8), dtype=np.uint8)
             wider[:, : self._rows.shape[1]] = self._rows
             self._rows = wider
+        width = self._rows.shape[1]
+        joined = b"".join([body.ljust(width, b"\0") for body in bodies])
+        self._rows[mine] = np.frombuffer(joined, dtype=np.uint8).reshape(-1, width)
+
+    def _make_slots(self, marks: list[str]) -> list[_Slot]:
+        if self._slots is None:
+            groups = {**NUMBER_GROUPS, **GROUPS}
+            self._slots = [_Slot(mark, groups.get(mark, 0)) for mark in marks]
+            self._at = np.zeros((len(marks), len(self._rows), 4), dtype=np.int32)
+            self._is_short = np.zeros(len(marks), dtype=np.bool_)
+        assert [slot.mark for slot in self._slots] == marks
+        return self._slots
 
     @staticmethod
-    def _places(slot: _Slot, end: int, width: int) -> list[int]:
-        """Where each group of four digits stands, lowest first.
+    def _distances(slot: _Slot, width: int) -> Ints:
+        """How far before the end of a mark's text each group of four digits stands, lowest first.
 
         A number too short for its highest groups has them on its lowest one, which is written last.
         """
         if slot.mark == UUID:
-            return [end - UUID_CHARS, 0, 0, 0]
+            return np.full(4, UUID_CHARS)
         have = min(slot.groups, width // GROUP)
         assert have >= 1
-        return [end - GROUP * (1 + (group if group < have else 0)) for group in range(4)]
+        return np.array([GROUP * (1 + (group if group < have else 0)) for group in range(4)])
 
     def fill(self, templates: Ints, columns: Columns) -> Bytes:
         """Copies of these templates with the rows' numbers in them, NUL behind their ends."""

@@ -35,7 +35,6 @@ from pumpwatch.sim.venue import (
     NOT_FOUND,
     Action,
     Answer,
-    Budget,
     Keepalive,
     Recorded,
     RecordedRow,
@@ -46,6 +45,8 @@ from pumpwatch.sim.venue import (
     Upgrade,
     Venue,
     json_answer,
+    read_object,
+    texts_of,
 )
 
 CLOCK_S = 60  # a request's time may be that wrong
@@ -64,42 +65,49 @@ class GateSession(Session):
 
     def __init__(self, venue: Gate, dialect: str) -> None:
         super().__init__(venue, dialect)
+        self._channel = venue.channel
         self._market_name = venue.channel.split(".")[0]
 
     def received(self, text: str, now_s: float) -> list[Action]:
         """subscribe, unsubscribe, and the ping that is a channel."""
-        try:
-            request = json.loads(text)
-            channel, event = request["channel"], request.get("event", "")
-            time_s, payload = request["time"], request.get("payload")
-        except (ValueError, KeyError, TypeError, AttributeError):
-            return [Refuse("bad request"), self._reply({}, "", "", 1, "invalid argument struct")]
+        request = read_object(text) or {}
+        channel, event, time_s = (
+            request.get("channel"),
+            request.get("event", ""),
+            request.get("time"),
+        )
+        if not (isinstance(channel, str) and isinstance(event, str) and type(time_s) is int):
+            return self._refused({}, 1, "invalid argument struct", "bad request")
         if channel == f"{self._market_name}.ping":
             return [self._pong(channel.replace("ping", "pong"))]
         if abs(time_s - self.venue.clock.wall_ns() // 10**9) > CLOCK_S:
-            return [Refuse("time is off"),
-                    self._reply(request, channel, event, 2, "invalid timestamp")]  # fmt: skip
-        if channel != self.venue.channel:  # type: ignore[attr-defined]
-            return [Refuse("unknown channel"),
-                    self._reply(request, channel, event, 2, f"unknown channel {channel}")]  # fmt: skip
-        if not isinstance(payload, list) or not payload:
-            return [Refuse("bad payload"),
-                    self._reply(request, channel, event, 1,
-                                "request payload does not follow json schema")]  # fmt: skip
+            return self._refused(request, 2, "invalid timestamp", "time is off")
+        if channel != self._channel:
+            return self._refused(request, 2, f"unknown channel {channel}", "unknown channel")
+        if event not in ("subscribe", "unsubscribe"):
+            return self._refused(request, 2, f"unknown event {event}", "unknown event")
+        return self._change(request, event)
+
+    def _change(self, request: dict[str, Any], event: str) -> list[Action]:
+        payload = texts_of(request.get("payload"))
+        if not payload:
+            why = "request payload does not follow json schema"
+            return self._refused(request, 1, why, "bad payload")
         instruments: list[Instrument] = []
         for name in payload:
             instrument = self.venue.market.by_name.get(name)
             if instrument is None or instrument.status in ("ended", "halted"):
                 kind = "currency pair" if self._market_name == "spot" else "contract"
-                return [Refuse("unknown symbol"),
-                        self._reply(request, channel, event, 2, f"unknown {kind} {name}")]  # fmt: skip
+                return self._refused(request, 2, f"unknown {kind} {name}", "unknown symbol")
             instruments.append(instrument)
         change = self.add if event == "subscribe" else self.remove
-        return [self._reply(request, channel, event, 0, ""), *change(instruments)]
+        return [self._reply(request, 0, ""), *change(instruments)]
 
-    def _reply(
-        self, request: dict[str, Any], channel: str, event: str, code: int, message: str
-    ) -> Send:
+    def _refused(self, request: dict[str, Any], code: int, message: str, why: str) -> list[Action]:
+        return [Refuse(why), self._reply(request, code, message)]
+
+    def _reply(self, request: dict[str, Any], code: int, message: str) -> Send:
+        channel, event = request.get("channel", ""), request.get("event", "")
         now_ms = self.venue.clock.wall_ns() // 10**6
         document: dict[str, Any] = {"time": now_ms // 1000, "time_ms": now_ms}
         if "id" in request:
@@ -130,14 +138,12 @@ class Gate(Venue):
     channel: str
     has_deep_history = True
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._budgets: dict[str, Budget] = {}
-
     def open_session(self, upgrade: Upgrade, now_s: float) -> Session | Answer:
         """Futures sizes come with decimals when the header asks for them."""
         if upgrade.path.rstrip("/") != self.websocket_path.rstrip("/"):
             return NOT_FOUND
+        if self.open_connections() >= CONNECTIONS_MAX:
+            return json_answer({"label": "TOO_MANY_CONNECTIONS", "message": "over 300"}, 429)
         wants_decimals = upgrade.headers.get("x-gate-size-decimal") == "1"
         return GateSession(self, self._dialect(wants_decimals=wants_decimals))
 
@@ -146,10 +152,11 @@ class Gate(Venue):
 
     def answer(self, request: Request, now_s: float) -> Answer:
         """Every path has its own budget."""
-        budget = self._budgets.setdefault(request.path, Budget(REQUESTS_MAX, REQUESTS_WINDOW_S))
-        if self.settings.rest_limits and not budget.take(now_s):
-            return json_answer({"label": "TOO_MANY_REQUESTS", "message": "Request Rate Limit Exceeded"},
-                               429)  # fmt: skip
+        if self.settings.rest_limits and not self.spend(
+            request.path, REQUESTS_MAX, REQUESTS_WINDOW_S, now_s
+        ):
+            message = "Request Rate Limit Exceeded"
+            return json_answer({"label": "TOO_MANY_REQUESTS", "message": message}, 429)
         return self.lists(request)
 
     def lists(self, request: Request) -> Answer:
@@ -158,23 +165,21 @@ class Gate(Venue):
 
     def chosen(self, instrument: Instrument, request: Request, skip: int) -> list[Trade]:
         """Trades between ``from`` and ``to`` (s), newest first, without the ``skip`` newest."""
-        limit = request.number("limit", 100, ROWS_MAX)
+        limit = max(0, request.number("limit", 100, ROWS_MAX))
         first_ns = request.number("from", 0) * 10**9
         last_ns = (request.number("to", 0) + 1) * 10**9 if request.query.get("to") else None
         last_id, wants_newer = request.number("last_id", 0), request.query.get("reverse") == "true"
-        rows = [
-            row
-            for row, ns, number in self.market.tape.remembered(instrument.index)
-            if ns >= first_ns
-            and (last_ns is None or ns < last_ns)
-            and (not last_id or (number > last_id if wants_newer else number < last_id))
-        ]
-        rows = rows[-limit:] if wants_newer else rows[skip : skip + limit]
-        if not rows:
-            return []
-        wanted = set(rows)
-        between = self.market.tape.between(instrument.index, min(rows), max(rows) + 1)
-        return [trade for trade in reversed(between) if trade.row in wanted]
+        tape, symbol = self.market.tape, instrument.index
+        known = tape.remembered(symbol)
+        chosen = known.ns >= first_ns
+        if last_ns is not None:
+            chosen &= known.ns < last_ns
+        if last_id:
+            chosen &= known.number > last_id if wants_newer else known.number < last_id
+        rows = known.row[chosen]
+        if wants_newer:
+            return tape.trades(symbol, rows[:limit])[::-1]
+        return tape.trades(symbol, rows[::-1][skip : skip + limit])
 
     @staticmethod
     def unknown(label: str, name: str) -> Answer:
@@ -234,6 +239,16 @@ class GateSpot(Gate):
             f'"currency_pair":"{instrument.venue_symbol}","amount":"{entry.quantity_text}",'
             f'"price":"{entry.price_text}","range":"{NUMBER}-{NUMBER}","trade_mode":0}}}}'
         )
+
+    @property
+    def merges_trades(self) -> bool:  # type: ignore[override]  # a setting's, not the class's
+        """Only where a run asks for it: the venue documents it, no recording has it."""
+        return self.settings.gate_ranges
+
+    def merged_text(self, instrument: Instrument, entry: Entry, first_number: int) -> str:
+        """``range`` from the first to the last id_market; the last trade's id."""
+        text = self.row_text(instrument, entry, "")
+        return text.replace(f'"range":"{NUMBER}-', f'"range":"{first_number}-')
 
     def read_recorded(self, text: str) -> Recorded | None:
         """Updates; those before 2025 have no id_market, and an id of another counter."""

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from pumpwatch.sim.digits import Ints
 from pumpwatch.sim.tape import Batch, Tape
 
-MESSAGE_SEQUENCE_STEP_MAX = 60
+SEQUENCE_STEP_MAX = 60  # of a message, or of a match
+MATCH_STEP_MAX = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +98,15 @@ class Generator:
         self._last_template = np.zeros(count, dtype=np.int64)
         self._last_pool = np.full(count, -1, dtype=np.int64)
 
+    def set_pool(self, symbol: int, first: int) -> None:
+        """From now on this symbol's templates are written for the entries from ``first`` on."""
+        start = symbol * self._per_symbol
+        self.pool[start : start + self._per_symbol] = np.arange(first, first + self._per_symbol)
+
+    def pool_of(self, symbol: int) -> int:
+        """The first of the entries that this symbol's templates are written for."""
+        return int(self.pool[symbol * self._per_symbol])
+
     def draw(
         self,
         symbols: Ints,
@@ -143,7 +153,9 @@ class Generator:
         chance = np.sort(chance + rank) - rank  # sorts within each symbol: its rank comes first
         ns = start_ns + (chance * (end_ns - start_ns)).astype(np.int64)
         steps = self._steps_ns[grouped.symbol]
-        return np.maximum(ns - ns % steps, self._tape.last_ns[grouped.symbol])
+        # A recorded time may lie between two steps; what follows it is on the grid again.
+        last_ns = self._tape.last_ns[grouped.symbol]
+        return np.maximum(ns - ns % steps, last_ns + -last_ns % steps)
 
     def _make_equal(self, grouped: Grouped, ns: Ints, template: Ints, from_ns: int) -> None:
         """Some trades become equal to the one before, within a message and across two."""
@@ -173,9 +185,9 @@ class Generator:
         if flow.sequences == "number":
             return number, number
         if flow.sequences == "match":  # the fills of one match share it
-            steps = rng.integers(1, 6, total) * (rng.random(total) < 0.5)
+            steps = rng.integers(1, MATCH_STEP_MAX, total) * (rng.random(total) < 0.5)
             return number, grouped.running(steps, tape.next_sequence)
-        steps = rng.integers(1, MESSAGE_SEQUENCE_STEP_MAX, len(grouped.symbols))
+        steps = rng.integers(1, SEQUENCE_STEP_MAX, len(grouped.symbols))
         of_symbol = tape.next_sequence[grouped.symbols] + steps
         return number, np.repeat(of_symbol, grouped.counts)
 
@@ -214,6 +226,4 @@ class Generator:
         order = np.empty(total, dtype=np.int64)
         order[first[message] + nth] = np.arange(total)
         newest = newest[by_time]
-        return order, Messages(
-            grouped.symbol[newest], rows[by_time], ns[newest], sequence[newest]
-        )
+        return order, Messages(grouped.symbol[newest], rows[by_time], ns[newest], sequence[newest])

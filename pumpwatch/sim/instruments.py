@@ -57,6 +57,13 @@ class Entry(NamedTuple):
         return plain(self.quantity, self.quantity_decimals)
 
 
+def sum_of(entries: list[Entry]) -> Entry:
+    """Several fills in one: all their quantity at the last one's price and side."""
+    places = max(entry.quantity_decimals for entry in entries)
+    quantity = sum(entry.quantity * 10 ** (places - entry.quantity_decimals) for entry in entries)
+    return entries[-1]._replace(quantity=quantity, quantity_decimals=places)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Instrument:
     """One line of a venue's instrument list."""

@@ -37,6 +37,7 @@ from pumpwatch.sim.venue import (
     Upgrade,
     Venue,
     json_answer,
+    read_object,
 )
 
 PING_INTERVAL_MS, PING_TIMEOUT_MS = 18_000, 10_000
@@ -56,6 +57,7 @@ class KucoinSession(Session):
 
     def __init__(self, venue: Kucoin, connect_id: str, problem: str) -> None:
         super().__init__(venue)
+        self._topic = venue.topic
         self._connect_id = connect_id
         self._problem = problem
         self._uplink = Budget(UPLINK_MAX, UPLINK_WINDOW_S)
@@ -69,19 +71,21 @@ class KucoinSession(Session):
 
     def received(self, text: str, now_s: float) -> list[Action]:
         """subscribe, unsubscribe, ping."""
-        try:
-            request = json.loads(text)
-            kind, request_id = request["type"], request.get("id")
-        except (ValueError, KeyError, TypeError, AttributeError):
-            return [self._error(None, 400, "illegal message"), Refuse("illegal message")]
+        request = read_object(text) or {}
+        kind, request_id = request.get("type"), request.get("id")
         if not self._uplink.take(now_s):
             why = "exceed max permits per 10 seconds"
             return [self._error(request_id, 509, why), End(1000, "", why)]
         if kind == "ping":
             return [Send(f'{{"id":{json.dumps(request_id)},"type":"pong"}}')]
-        if kind not in ("subscribe", "unsubscribe"):
-            return [self._error(request_id, 400, f"type {kind} is not supported")]
-        topic = request.get("topic", "")
+        topic = request.get("topic")
+        if kind not in ("subscribe", "unsubscribe") or not isinstance(topic, str):
+            why = f"type {kind} is not supported"
+            return [self._error(request_id, 400, why), Refuse("bad request")]
+        return self._change(request, kind, topic)
+
+    def _change(self, request: dict[str, Any], kind: str, topic: str) -> list[Action]:
+        request_id = request.get("id")
         head, _, names = topic.partition(":")
         symbols = names.split(",")
         if len(symbols) > SYMBOLS_PER_TOPIC_MAX:
@@ -90,8 +94,7 @@ class KucoinSession(Session):
         instruments: list[Instrument] = []
         for name in symbols:
             instrument = self.venue.market.by_name.get(name)
-            known = head == self.venue.topic  # type: ignore[attr-defined]
-            if not known or instrument is None or instrument.status != "trading":
+            if head != self._topic or instrument is None or instrument.status != "trading":
                 why = f"topic {head}:{name} is not found"
                 return [self._error(request_id, 404, why), Refuse("topic is not found")]
             instruments.append(instrument)
@@ -120,7 +123,6 @@ class Kucoin(Venue):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._tokens: dict[str, tuple[float, bool]] = {}  # until when, used
-        self._connects = Budget(CONNECTS_MAX, CONNECTS_WINDOW_S)
 
     def step_ns(self, instrument: Instrument) -> int:
         """Most pairs have whole milliseconds, some the engine's nanoseconds."""
@@ -128,7 +130,7 @@ class Kucoin(Venue):
 
     def open_session(self, upgrade: Upgrade, now_s: float) -> Session | Answer:
         """A token is good for one connection, for a day."""
-        if not self._connects.take(now_s):
+        if not self.spend("connects", CONNECTS_MAX, CONNECTS_WINDOW_S, now_s):
             return json_answer({"code": "429000", "msg": "too many requests"}, 429)
         if upgrade.path != "/":
             return NOT_FOUND
@@ -151,10 +153,10 @@ class Kucoin(Venue):
             self.rng.choices("abcdefghijkmnpqrstuvwxyz23456789_-", k=120)
         )
         self._tokens[token + "=="] = (now_s + self.scaled(TOKEN_LIFE_S), False)
-        scale = self.settings.time_scale
         server = {
             "endpoint": f"{self.websocket_base_url}/", "encrypt": True, "protocol": "websocket",
-            "pingInterval": int(PING_INTERVAL_MS * scale), "pingTimeout": int(PING_TIMEOUT_MS * scale),
+            "pingInterval": int(self.scaled(PING_INTERVAL_MS)),
+            "pingTimeout": int(self.scaled(PING_TIMEOUT_MS)),
         }  # fmt: skip
         return self.good({"token": token + "==", "instanceServers": [server]})
 
@@ -189,12 +191,12 @@ class KucoinSpot(Kucoin):
             ("DAPPT", "BTC", "trading"), ("LMR", "BTC", "trading"), ("BTC", "USDC", "trading"),
             ("LUNA", "USDT", "ended"),
         ]  # fmt: skip
-        bitcoin = coin_price("BTC")
+        quotes = {"BTC": coin_price("BTC")}
         return [
             Instrument(
                 index=index, venue_symbol=f"{coin}-{quote}", base=coin, quote=quote, coin=coin,
                 price=0.00000011 if quote == "BTC" else coin_price(coin),
-                price_decimals=price_decimals(coin_price(coin) / (bitcoin if quote == "BTC" else 1)),
+                price_decimals=price_decimals(coin_price(coin) / quotes.get(quote, 1)),
                 quantity_decimals=quantity_decimals(coin_price(coin)), status=status,
             )
             for index, (coin, quote, status) in enumerate(rows)

@@ -13,7 +13,8 @@ from pathlib import Path
 import trio
 
 from pumpwatch.clock import SystemClock
-from pumpwatch.errors import EXIT_GOOD, EXIT_UNAVAILABLE, EXIT_USAGE
+from pumpwatch.errors import EXIT_GOOD, EXIT_UNAVAILABLE, EXIT_USAGE, UsageError
+from pumpwatch.sim.board_script import Action, read_script
 from pumpwatch.sim.exchange import Exchange
 from pumpwatch.sim.settings import FEED_NAMES, SimSettings
 
@@ -35,7 +36,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         rest_limits=not options.no_rest_limits, gate_ranges=options.gate_ranges,
         phemex_connections_max=options.phemex_connections, depth_rows=options.depth,
     )  # fmt: skip
-    return trio.run(_run, settings, options)
+    try:
+        script = read_script(options.boards.read_bytes()) if options.boards else []
+    except (OSError, UsageError) as error:
+        sys.stderr.write(f"sim: --boards {options.boards}: {error}\n")
+        return EXIT_USAGE
+    return trio.run(_run, settings, options, script)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -54,7 +60,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--pump-share", type=float, default=0.8)
     add("--burst", type=int, default=0, metavar="ROWS", help="one symbol at once, every 5 s")
     add("--truth", type=Path, default=None, metavar="DIR", help="log every delivered trade here")
-    add("--write-config", type=Path, default=None, metavar="FILE", help="TOML with [feeds.*]")
+    add("--boards", type=Path, default=None, metavar="FILE", help="script of the notice boards")
+    add("--write-config", type=Path, default=None, metavar="FILE", help="TOML: feeds and boards")
     add("--no-recorded", action="store_true", help="synthetic trades only")
     add("--no-rest-limits", action="store_true", help="REST without request budgets")
     add("--gate-ranges", action="store_true", help="Gate spot messages for several trades (R7)")
@@ -64,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-async def _run(settings: SimSettings, options: argparse.Namespace) -> int:
+async def _run(settings: SimSettings, options: argparse.Namespace, script: list[Action]) -> int:
     try:
         listeners = await trio.open_tcp_listeners(options.port, host=HOST)
     except OSError as error:
@@ -74,11 +81,15 @@ async def _run(settings: SimSettings, options: argparse.Namespace) -> int:
     async with trio.open_nursery() as nursery:
         port = listeners[0].socket.getsockname()[1]
         urls = exchange.listen_at(HOST, port)
+        boards = exchange.boards.listen_at(HOST, port)
         if options.write_config is not None:
-            options.write_config.write_text(_toml(urls), encoding="utf-8")
+            text = _toml("feeds", urls) + "\n" + _toml("listing", boards)
+            options.write_config.write_text(text, encoding="utf-8")
+        exchange.boards.play(script)
+        nursery.start_soon(exchange.boards.run)
         await nursery.start(_watch_signals, nursery.cancel_scope, exchange)
         await nursery.start(partial(trio.serve_listeners, exchange.serve, listeners))
-        ready = {"port": port, "seed": settings.seed, "feeds": urls}
+        ready = {"port": port, "seed": settings.seed, "feeds": urls, "boards": boards}
         sys.stdout.write(json.dumps(ready) + "\n")
         sys.stdout.flush()
         await exchange.run(options.seconds)
@@ -87,6 +98,7 @@ async def _run(settings: SimSettings, options: argparse.Namespace) -> int:
             await exchange.close()
             nursery.cancel_scope.cancel()
         await trio.sleep_forever()
+    exchange.truth.flush()  # no connection is left: what was on its way has arrived or never will
     return EXIT_GOOD
 
 
@@ -108,8 +120,8 @@ async def _first(signals: AsyncIterator[int]) -> None:
         return
 
 
-def _toml(urls: dict[str, dict[str, str]]) -> str:
+def _toml(section: str, urls: dict[str, dict[str, str]]) -> str:
     return "\n".join(
-        f"[feeds.{name}]\n" + "".join(f'{key} = "{url}"\n' for key, url in both.items())
+        f"[{section}.{name}]\n" + "".join(f'{key} = "{url}"\n' for key, url in both.items())
         for name, both in urls.items()
     )

@@ -37,6 +37,7 @@ from pumpwatch.sim.venue import (
     Upgrade,
     Venue,
     json_answer,
+    read_object,
 )
 
 BUSINESS, PUBLIC = "/ws/v5/business", "/ws/v5/public"
@@ -54,12 +55,20 @@ RECENT_MAX, HISTORY_MAX = 500, 100
 CONNECTION_ID = "a4d3ae55"
 
 
+def _pairs(args: Any) -> list[tuple[str, str]]:
+    """Channel and instrument of each argument; [] when something is wrong with one."""
+    if not isinstance(args, list) or not all(isinstance(arg, dict) for arg in args):
+        return []
+    pairs = [(arg.get("channel"), arg.get("instId")) for arg in args]
+    return pairs if all(isinstance(text, str) for pair in pairs for text in pair) else []
+
+
 class OkxSession(Session):
     """Channels by argument; each is acknowledged or refused on its own."""
 
     keepalive = Keepalive(
-        client_silence_s=SILENCE_S, needs_subscription_s=SILENCE_S, code=4004,
-        reason="No data received in 30s.",
+        client_silence_s=SILENCE_S, counts_both_ways=True, needs_subscription_s=SILENCE_S,
+        code=4004, reason="No data received in 30s.",
     )  # fmt: skip
 
     def __init__(self, venue: Venue, path: str) -> None:
@@ -71,14 +80,12 @@ class OkxSession(Session):
         """The text ``ping``, or a request."""
         if text == "ping":
             return [Send("pong")]
-        try:
-            request = json.loads(text)
-            operation, args = request["op"], request["args"]
-            assert operation in ("subscribe", "unsubscribe")
-            pairs = [(arg["channel"], arg["instId"]) for arg in args]
-        except (ValueError, KeyError, TypeError, AssertionError):
-            return [Refuse("bad request"), self._error("60012", f"Invalid request: {text}", None)]
-        request_id = request.get("id")
+        request = read_object(text) or {}
+        operation, request_id = request.get("op"), request.get("id")
+        pairs = _pairs(request.get("args"))
+        if operation not in ("subscribe", "unsubscribe") or not pairs:
+            why = f"Invalid request: {text}"
+            return [Refuse("bad request"), self._error("60012", why, request_id)]
         if len(text.encode()) > PAYLOAD_BYTES_MAX:
             return [Refuse("payload over 64 KB"),
                     self._error("60012", "Invalid request: over 64 KB", request_id)]  # fmt: skip
@@ -132,11 +139,6 @@ class Okx(Venue):
     number_pattern = re.compile(r'"tradeId":"(\d+)"')
     kind: str
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._connects = Budget(CONNECTS_MAX, CONNECTS_WINDOW_S)
-        self._budgets = {path: Budget(most, REST_WINDOW_S) for path, most in REST_LIMITS.items()}
-
     def first_numbers(self, instrument: Instrument, rng: random.Random) -> tuple[int, int]:
         """Ids of seven to ten digits."""
         return rng.randint(10**6, 3 * 10**9), 0
@@ -170,7 +172,7 @@ class Okx(Venue):
 
     def open_session(self, upgrade: Upgrade, now_s: float) -> Session | Answer:
         """Both paths connect; ``trades-all`` is only on one."""
-        if not self._connects.take(now_s):
+        if not self.spend("connects", CONNECTS_MAX, CONNECTS_WINDOW_S, now_s):
             return json_answer({"code": "50011", "msg": "Too Many Requests"}, 429)
         if upgrade.path not in (BUSINESS, PUBLIC):
             return NOT_FOUND
@@ -180,10 +182,10 @@ class Okx(Venue):
 
     def answer(self, request: Request, now_s: float) -> Answer:
         """Instruments, the latest trades, older ones by id, tickers."""
-        budget = self._budgets.get(request.path)
-        if budget is None:
+        most = REST_LIMITS.get(request.path)
+        if most is None:
             return NOT_FOUND
-        if self.settings.rest_limits and not budget.take(now_s):
+        if self.settings.rest_limits and not self.spend(request.path, most, REST_WINDOW_S, now_s):
             return json_answer({"code": "50011", "msg": "Too Many Requests", "data": []}, 429)
         if request.path == "/api/v5/public/instruments":
             if request.query.get("instType") != self.kind:
@@ -215,12 +217,12 @@ class Okx(Venue):
         limit = request.number("limit", HISTORY_MAX, HISTORY_MAX)
         after, before = request.number("after", 0), request.number("before", 0)
         tape, symbol = self.market.tape, instrument.index
-        rows = [
-            row
-            for row, _, number in tape.remembered(symbol)
-            if (not after or number < after) and number > before
-        ][:limit]
-        return tape.between(symbol, rows[-1], rows[0] + 1) if rows else []
+        known = tape.remembered(symbol)
+        chosen = known.number > before
+        if after:
+            chosen &= known.number < after
+        rows = known.row[chosen]
+        return tape.trades(symbol, rows[max(0, len(rows) - limit) :])
 
     def _wrong(self, what: str) -> Answer:
         return json_answer({"code": "51001", "msg": f"Parameter {what} error", "data": []}, 400)

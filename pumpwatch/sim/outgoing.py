@@ -11,6 +11,8 @@ import numpy as np
 import trio
 
 from pumpwatch.sim.digits import Ints
+from pumpwatch.sim.frames import frame
+from pumpwatch.sim.incoming import FrameScanner
 from pumpwatch.sim.tape import Batch, Tape
 
 CLOSE_FRAME = 0x88
@@ -44,20 +46,25 @@ def batch_chunk(
 ) -> Chunk:
     """A chunk with trades of a batch."""
     batch.open_chunks += 1
-    return Chunk(
-        data, frame_ends, rows_until, lambda some: tape.mark_had(batch, some), rows, batch
-    )
+    return Chunk(data, frame_ends, rows_until, lambda some: tape.mark_had(batch, some), rows, batch)
+
+
+def single_chunk(text: str, count: int = 0, told: Callable[[Ints], None] | None = None) -> Chunk:
+    """One message with ``count`` trades that are no batch's; ``told`` takes their indices."""
+    data = frame(text)
+    told = told or (lambda rows: None)
+    return Chunk(data, np.array([len(data)]), np.array([count]), told, np.arange(count), None)
 
 
 class SharedStream(trio.abc.Stream):
     """A connection's stream: trio-websocket reads and sends control frames, ``push`` sends data.
 
     What was read before (a request's head) is read again first. Every frame that the client sends
-    is shown to ``on_frame`` with its opcode, before trio-websocket sees it.
+    is shown to ``on_frame`` before trio-websocket sees it, control frames with their payload.
     """
 
     def __init__(self, stream: trio.abc.Stream, already_read: bytes = b"") -> None:
-        self.on_frame: Callable[[int], None] = lambda opcode: None
+        self.on_frame: Callable[[int, bytes], None] = lambda opcode, payload: None
         self.on_delivered: Callable[[int], None] = lambda rows: None
         self.backlog_bytes = 0
         self.is_ended = False  # no data frame may follow
@@ -68,8 +75,7 @@ class SharedStream(trio.abc.Stream):
         self._lock = trio.Lock()
         self._waiting = 0  # control frames
         self._wake = trio.Event()
-        plain = isinstance(stream, trio.SocketStream)
-        self._socket = stream.socket if plain else None  # type: ignore[attr-defined]
+        self._socket = stream.socket if isinstance(stream, trio.SocketStream) else None
 
     # --- for trio-websocket -----------------------------------------------------------------------
 
@@ -79,14 +85,14 @@ class SharedStream(trio.abc.Stream):
             data, self._already_read = self._already_read, b""
             return data
         data = bytes(await self._stream.receive_some(max_bytes))
-        for opcode in self._scanner.feed(data):
-            self.on_frame(opcode)
+        for opcode, payload in self._scanner.feed(data):
+            self.on_frame(opcode, payload)
         return data
 
     def scan_rest(self, data: bytes) -> None:
         """Client frames that came along with the request's head."""
-        for opcode in self._scanner.feed(data):
-            self.on_frame(opcode)
+        for opcode, payload in self._scanner.feed(data):
+            self.on_frame(opcode, payload)
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Handshake, control frames and acks: between two data frames."""
@@ -206,39 +212,3 @@ class SharedStream(trio.abc.Stream):
                 self.on_delivered(rows)
             begun = 0
         self.backlog_bytes = 0
-
-
-class FrameScanner:
-    """Finds the opcodes in a client's byte stream (masked frames, cut anywhere)."""
-
-    def __init__(self) -> None:
-        self._head = bytearray()
-        self._skip = 0
-
-    def feed(self, data: bytes) -> list[int]:
-        """Opcodes of the frames that begin in ``data`` (or whose head ends in it)."""
-        found = []
-        at = 0
-        while at < len(data):
-            if self._skip:
-                step = min(self._skip, len(data) - at)
-                self._skip -= step
-                at += step
-                continue
-            self._head.append(data[at])
-            at += 1
-            size = self._head_bytes()
-            if len(self._head) == size:
-                found.append(self._head[0] & 0x0F)
-                self._skip = self._payload_bytes() + (4 if self._head[1] & 0x80 else 0)
-                self._head.clear()
-        return found
-
-    def _head_bytes(self) -> int:
-        if len(self._head) < 2:
-            return 2
-        return 2 + {126: 2, 127: 8}.get(self._head[1] & 0x7F, 0)
-
-    def _payload_bytes(self) -> int:
-        short = self._head[1] & 0x7F
-        return short if short < 126 else int.from_bytes(self._head[2:], "big")

@@ -35,6 +35,8 @@ from pumpwatch.sim.venue import (
     Upgrade,
     Venue,
     json_answer,
+    read_object,
+    texts_of,
 )
 
 VALUE_SCALE = 8  # of every coin here
@@ -58,11 +60,11 @@ class PhemexSession(Session):
 
     def received(self, text: str, now_s: float) -> list[Action]:
         """trade(_p).subscribe and .unsubscribe, server.ping."""
-        try:
-            request = json.loads(text)
-            method, request_id, params = request["method"], request["id"], request["params"]
-        except (ValueError, KeyError, TypeError):
-            return [Refuse("bad request"), self._error(None)]
+        request = read_object(text) or {}
+        method, request_id = request.get("method"), request.get("id")
+        params = texts_of(request.get("params"))
+        if not isinstance(method, str) or params is None:
+            return [Refuse("bad request"), self._error(request_id)]
         if not self._requests.take(now_s):
             return [End(1008, "too many requests", "20 requests a second")]
         if method == "server.ping":
@@ -79,10 +81,10 @@ class PhemexSession(Session):
             return [Refuse("more than 20 subscriptions"), self._error(request_id)]
         return [done, *self.add(instruments)]
 
-    def _find(self, feed: str | None, params: Any) -> list[Instrument]:
+    def _find(self, feed: str | None, params: list[str]) -> list[Instrument]:
         """All of them, or none when one is unknown or of the other market."""
         markets = {one.name: one for one in (self.venue.market, *self.venue.siblings)}
-        if feed not in markets or not isinstance(params, list):
+        if feed not in markets:
             return []
         found = []
         for name in params:
@@ -116,12 +118,6 @@ class Phemex(Venue):
     )  # fmt: skip
     rows_key: str
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._connects = Budget(CONNECTS_MAX, CONNECTS_WINDOW_S)
-        self._others = Budget(REST_OTHERS_MAX, REST_OTHERS_WINDOW_S)
-        self._all = Budget(REST_MAX, REST_WINDOW_S)
-
     def step_ns(self, instrument: Instrument) -> int:
         """The engine's nanoseconds."""
         return 1
@@ -132,7 +128,7 @@ class Phemex(Venue):
 
     def open_session(self, upgrade: Upgrade, now_s: float) -> Session | Answer:
         """The fifth connection is the last, where that is enforced."""
-        if not self._connects.take(now_s):
+        if not self.spend("connects", CONNECTS_MAX, CONNECTS_WINDOW_S, now_s):
             return json_answer({"error": "too many connections"}, 429)
         if upgrade.path not in ("/", "/ws"):
             return NOT_FOUND
@@ -145,7 +141,9 @@ class Phemex(Venue):
 
     def answer(self, request: Request, now_s: float) -> Answer:
         """Products, the latest trades, 24-hour figures."""
-        if self.settings.rest_limits and not (self._others.take(now_s) & self._all.take(now_s)):
+        has_left = self.spend("group others", REST_OTHERS_MAX, REST_OTHERS_WINDOW_S, now_s)
+        has_left &= self.spend("all requests", REST_MAX, REST_WINDOW_S, now_s)
+        if self.settings.rest_limits and not has_left:
             return json_answer({"code": 11, "msg": "Too many requests"}, 429,
                                x_ratelimit_retry_after="10")  # fmt: skip
         if request.path in ("/public/products", "/public/products-plus"):
@@ -174,10 +172,8 @@ class Phemex(Venue):
     def _products(self) -> dict[str, Any]:
         """Both markets' lists in one document, as the venue has it."""
         markets = (self.market, *self.siblings)
-        spot = [one for market in markets if market.name == "phemex_spot" for one in market.instruments]
-        perpetual = [
-            one for market in markets if market.name == "phemex_futures" for one in market.instruments
-        ]
+        of = {market.name: market.instruments for market in markets}
+        spot, perpetual = of.get("phemex_spot", []), of.get("phemex_futures", [])
         coins = sorted({one.base for one in spot} | {"USDT", "USDC", "BTC"})
         status = {"trading": "Listed", "ended": "Delisted", "halted": "Suspended",
                   "prelaunch": "Preview"}  # fmt: skip
@@ -224,14 +220,19 @@ class Phemex(Venue):
 
     def row_text(self, instrument: Instrument, entry: Entry, dialect: str) -> str:
         """One row."""
-        side = "Sell" if entry.is_sell else "Buy"
-        return f'[{NS},"{side}",{self.price_json(entry)},{self.quantity_json(entry)}]'
+        return f"[{NS}{self._tail(entry, {})}"
+
+    def _tail(self, entry: Entry, known: dict[Entry, str]) -> str:
+        """What stands behind a row's time."""
+        if entry not in known:
+            side = "Sell" if entry.is_sell else "Buy"
+            known[entry] = f',"{side}",{self.price_json(entry)},{self.quantity_json(entry)}]'
+        return known[entry]
 
     def snapshot_text(self, instrument: Instrument, newest: list[Trade], sequence: int) -> str:
         """Recent trades, newest first."""
-        rows = ",".join(
-            self.row_text(instrument, trade.entry, "").replace(NS, str(trade.ns)) for trade in newest
-        )
+        tails: dict[Entry, str] = {}  # a past is made of few entries
+        rows = ",".join([f"[{trade.ns}{self._tail(trade.entry, tails)}" for trade in newest])
         return (
             f'{{"sequence":{sequence},"symbol":"{instrument.venue_symbol}","{self.rows_key}":[{rows}],'
             f'"type":"snapshot"}}'
@@ -274,7 +275,8 @@ class PhemexSpot(Phemex):
         return [
             Instrument(
                 index=index, venue_symbol=f"s{coin}{quote}", base=coin, quote=quote, coin=coin,
-                price=coin_price(coin), price_decimals=price_decimals(coin_price(coin), VALUE_SCALE),
+                price=coin_price(coin),
+                price_decimals=price_decimals(coin_price(coin), VALUE_SCALE),
                 quantity_decimals=quantity_decimals(coin_price(coin)), status=status,
             )
             for index, (coin, quote, status) in enumerate(rows)

@@ -1,4 +1,4 @@
-"""The recorded messages, moved in time by whole seconds so that each symbol's newest is now (R5)."""
+"""The recorded messages, moved by whole seconds so that each symbol's newest is now (R5)."""
 
 from __future__ import annotations
 
@@ -18,18 +18,23 @@ _PHEMEX_ROW = re.compile(r'(\[)(\d{10})(?=\d{9},")')
 
 
 def read_samples(feed: str, read: Callable[[str], Recorded | None]) -> dict[str, list[Recorded]]:
-    """The trade messages of a feed's sample file by venue symbol, in the file's order."""
+    """The trade messages of a feed's sample file by venue symbol, in the file's order.
+
+    A snapshot comes before all others: a venue sends it only on subscribing.
+    """
     path = resources.files("pumpwatch.sim") / "samples" / f"{feed}.jsonl"
     found: dict[str, list[Recorded]] = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         message = read(line)
         if message is not None:
             found.setdefault(message.venue_symbol, []).append(message)
+    for messages in found.values():
+        messages.sort(key=lambda message: not message.is_snapshot)
     return found
 
 
 def move(messages: list[Recorded], now_ns: int) -> list[Recorded]:
-    """One symbol's messages with new times: the order is kept, the newest is at most a second old."""
+    """One symbol's messages with new times, in the same order; the newest is under a second old."""
     sittings: list[list[Recorded]] = []
     newest_ns = 0
     for message in messages:
@@ -68,9 +73,7 @@ def renumber(messages: list[Recorded], pattern: re.Pattern[str]) -> list[Recorde
     return found
 
 
-def _replace_in_turn(
-    text: str, pattern: re.Pattern[str], numbers: Iterable[int | None]
-) -> str:
+def _replace_in_turn(text: str, pattern: re.Pattern[str], numbers: Iterable[int | None]) -> str:
     turn = iter(numbers)
 
     def one(match: re.Match[str]) -> str:

@@ -13,6 +13,7 @@ from pumpwatch.sim.venue import Answer, Request, Upgrade, json_answer
 READ_BYTES = 65_536
 IDLE_S = 300.0
 HEAD_BYTES_MAX = 64 * 1024
+BODY_BYTES_MAX = 4 * 1024 * 1024
 MALFORMED = json_answer({"message": "malformed request"}, 400)
 
 RestHandler = Callable[[str, Request], Awaitable[Answer]]
@@ -41,10 +42,11 @@ async def serve_client(
             if headers.get("upgrade", "").lower() == "websocket":
                 await on_socket(first, stream, bytes(head), Upgrade(rest, query, headers))
                 return
-            if not await _read_body(http, stream):
+            body = await _read_body(http, stream)
+            if body is None:
                 break
             method = request.method.decode("ascii")
-            answer = await on_rest(first, Request(method, rest, query, headers))
+            answer = await on_rest(first, Request(method, rest, query, headers, body))
             await _reply(http, stream, answer, method)
             if http.our_state is not h11.DONE or http.their_state is not h11.DONE:
                 break
@@ -75,18 +77,25 @@ async def _next_request(
         return None
 
 
-async def _read_body(http: h11.Connection, stream: trio.abc.Stream) -> bool:
-    while True:
+async def _read_body(http: h11.Connection, stream: trio.abc.Stream) -> bytes | None:
+    """The request's body; None where the client went, or sends more than anyone needs."""
+    body = bytearray()
+    while len(body) <= BODY_BYTES_MAX:
         event = http.next_event()
         if isinstance(event, h11.EndOfMessage):
-            return True
+            return bytes(body)
         if event is h11.NEED_DATA:
             http.receive_data(bytes(await stream.receive_some(READ_BYTES)))
-        elif not isinstance(event, h11.Data):
-            return False
+        elif isinstance(event, h11.Data):
+            body += event.data
+        else:
+            return None
+    return None
 
 
-async def _reply(http: h11.Connection, stream: trio.abc.Stream, answer: Answer, method: str) -> None:
+async def _reply(
+    http: h11.Connection, stream: trio.abc.Stream, answer: Answer, method: str
+) -> None:
     headers = [
         ("content-type", "application/json"),
         ("content-length", str(len(answer.body))),

@@ -75,9 +75,7 @@ class TruthLog:
         lines = [
             f"{entry.side}\t{entry.price_text}\t{market.instruments[symbol].base_quantity(entry)}"
             f"\t{entry.trade_id}\n"
-            for symbol, entry in zip(
-                tape.entry_symbols[first:], tape.entries[first:], strict=True
-            )
+            for symbol, entry in zip(tape.entry_symbols[first:], tape.entries[first:], strict=True)
         ]
         with (folder / f"{market.name}-entries.tsv").open("a", encoding="utf-8") as file:
             file.writelines(lines)
@@ -130,7 +128,7 @@ def _load_feed(
     frame = pl.DataFrame({name: rows[name] for name in ROW.names or ()}).with_columns(
         pl.col("delivered").cast(pl.Boolean)
     )
-    frame = pl.concat([frame, entries[rows["pool"].astype(np.int64)]], how="horizontal")
+    frame = frame.hstack(entries[rows["pool"].astype(np.int64)])
     frame = frame.rename({"symbol": "symbol_index", "ns": "exchange_ns"})
     frame = frame.sort("symbol_index", "row")
     frame = _with_late(frame, late)

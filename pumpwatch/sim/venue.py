@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 from collections import Counter, deque
@@ -70,6 +71,7 @@ class Keepalive:
     server_ping_s: float = 0.0
     pong_within_s: float = 0.0
     client_silence_s: float = 0.0  # without a message or ping from the client
+    counts_both_ways: bool = False  # ... nor one to it
     needs_subscription_s: float = 0.0
     life_s: float = 0.0
     code: int = 1000
@@ -80,7 +82,6 @@ class Session:
     """One connection's protocol, without sockets: texts in, actions out."""
 
     keepalive = Keepalive()
-    counts_control_frames = False
 
     def __init__(self, venue: Venue, dialect: str = "") -> None:
         self.venue = venue
@@ -128,6 +129,7 @@ class Request:
     path: str
     query: Mapping[str, str]
     headers: Mapping[str, str]
+    body: bytes = b""
 
     def number(self, name: str, default: int, most: int | None = None) -> int:
         """A whole number of the query. Raises ValueError for something else."""
@@ -147,6 +149,22 @@ def json_answer(document: Any, status: int = 200, **headers: str) -> Answer:
     """A JSON document; ``headers`` with underscores for hyphens."""
     body = msgspec.json.encode(document)
     return Answer(status, body, tuple((k.replace("_", "-"), v) for k, v in headers.items()))
+
+
+def read_object(text: str) -> dict[str, Any] | None:
+    """A JSON object; None for anything else."""
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def texts_of(value: Any) -> list[str] | None:
+    """A list of strings; None for anything else."""
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return value
+    return None
 
 
 NOT_FOUND = json_answer({"message": "no such path"}, 404)
@@ -222,8 +240,11 @@ class Venue:
     greeting: Literal["nothing", "latest", "snapshot"] = "nothing"
     long_decimals_max = 8  # decimals of quantities with very many digits; 0: none such
     has_deep_history = False
+    merges_trades = False  # now and then
     id_kind: Literal["number", "uuid", "ordinal"] = "number"
-    number_pattern: re.Pattern[str] | None = None  # ids in recorded texts, where they are contiguous
+    number_pattern: re.Pattern[str] | None = (
+        None  # ids in recorded texts, where they are contiguous
+    )
 
     market: Market
 
@@ -235,7 +256,8 @@ class Venue:
         self.base_url = ""  # http://127.0.0.1:port/feed, once it is known
         self.websocket_base_url = ""
         self.open_connections: Callable[[], int] = lambda: 0  # of the exchange
-        self.siblings: list[Market] = []  # the exchange's markets that one socket can carry
+        self.budgets: dict[str, Budget] = {}  # of the exchange: both feeds spend from them (R11)
+        self.siblings: list[Market] = []  # the exchange's other market
 
     # --- facts
 
@@ -276,6 +298,10 @@ class Venue:
         """Recent trades, newest first."""
         raise NotImplementedError
 
+    def merged_text(self, instrument: Instrument, entry: Entry, first_number: int) -> str:
+        """A message for several trades up to the one that the marks stand for (Gate spot, R7)."""
+        raise NotImplementedError
+
     def trade_id(self, instrument: Instrument, trade: Trade) -> str:
         """The id's text."""
         return trade.entry.trade_id or str(trade.number + instrument.number_offset)
@@ -293,6 +319,12 @@ class Venue:
     def answer(self, request: Request, now_s: float) -> Answer:
         """A REST request."""
         raise NotImplementedError
+
+    def spend(
+        self, name: str, most: float, window_s: float, now_s: float, units: float = 1.0
+    ) -> bool:
+        """Take from a budget of the exchange; False when there is not so much left."""
+        return self.budgets.setdefault(name, Budget(most, window_s)).take(now_s, units)
 
     def scaled(self, seconds: float) -> float:
         """The venue's time as this run has it."""

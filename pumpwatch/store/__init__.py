@@ -1,0 +1,1 @@
+"""Batches → disk → QuestDB → answers."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import structlog
 import trio
@@ -13,24 +13,25 @@ from pumpwatch.clock import Clock
 from pumpwatch.errors import PumpWatchError
 from pumpwatch.store.progress import TableProgress, WalState
 from pumpwatch.store.spool import Spool
-from pumpwatch.store.spool_files import BIG_TABLE, Cursor
+from pumpwatch.store.spool_files import BIG_TABLE, START, Cursor
 
 log = structlog.get_logger()
 
 POLL_BUSY_S = 0.1  # while rows are under way: this much is added to the lag that is measured
 POLL_IDLE_S = 1.0
 RESUME_AFTER_S = 5.0  # between two tries to resume a suspended table
+MOVE_AFTER_S = 300.0  # small tables' rows may keep a segment for so long
 
-STATE_SQL = (
-    "SELECT t.table_name, t.id, w.suspended, w.writerTxn, w.sequencerTxn"
-    " FROM tables() t JOIN wal_tables() w ON t.table_name = w.name"
-)
+# In this order: an id that is the known one after the WAL was read says whose WAL it was, as a
+# table that was dropped never comes back under its id.
+WAL_SQL = "SELECT name, suspended, writerTxn, sequencerTxn FROM wal_tables()"
+IDS_SQL = "SELECT table_name, id FROM tables()"
 
 
 class SqlSource(Protocol):
     """What the watch needs of a database connection."""
 
-    async def query(self, sql: str, params: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
+    async def query(self, sql: str, params: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Rows of a SELECT."""
         ...
 
@@ -60,6 +61,8 @@ class AppliedWatch:
         self._clock = clock
         self._on_lag = on_lag
         self._resume_at_s = 0.0
+        self._oldest = 0  # segment
+        self._side_only_since_s = 0.0  # when small tables alone began to keep it
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -76,31 +79,51 @@ class AppliedWatch:
     async def look(self) -> None:
         """Ask once, move cursors, release segments."""
         before = {name: table.accepted_now() for name, table in self._tables.items()}
-        rows = await self._sql.query(STATE_SQL)
+        wal = {row[0]: row[1:] for row in await self._sql.query(WAL_SQL)}
+        ids = dict(await self._sql.query(IDS_SQL))
         self.is_answering = True
         self.last_look_s = trio.current_time()
-        seen = {
-            str(name): WalState(int(table_id), bool(suspended), int(writer), int(sequencer))  # type: ignore[call-overload]
-            for name, table_id, suspended, writer, sequencer in rows
-        }
         for name, table in self._tables.items():
-            state = seen.get(name)
-            if state is None or not table.observe(state, before[name]):
-                self._start_again(table, None if state is None else state.table_id)
+            if name not in ids:
+                self._start_again(table, None)
+            elif None not in wal.get(name, (None,)):  # else it is being made or dropped
+                state = WalState(ids[name], *wal[name])
+                if not table.observe(state, before[name]):
+                    self._start_again(table, state)
             self.applied[table.number] = table.applied
         self._measure_lag()
         await self._spool.release(self.applied)
+        self._forget_released()
+        await self._move_side_rows()
         await self._resume_suspended()
 
-    def _start_again(self, table: TableProgress, table_id: int | None) -> None:
-        if table.table_id is None and table_id is None:
+    def _start_again(self, table: TableProgress, seen: WalState | None) -> None:
+        if table.table_id is None:
             return  # known to be gone already
-        log.error("table_recreated", table=table.name, was=table.table_id, now=table_id)
-        held: Counter[int] = Counter()
-        if table.number == BIG_TABLE:
-            for segment in self._spool.files.segments.values():
-                held.update(segment.rows_by_feed)
-        table.start_again(table_id, held)
+        table_id = None if seen is None else seen.table_id
+        event = "table_lost_rows" if table_id == table.table_id else "table_recreated"
+        log.error(event, table=table.name, was=table.table_id, now=table_id,
+                  action="send again what is not released")  # fmt: skip
+        self._forget_released()
+        is_counted = table.number == BIG_TABLE
+        table.start_again(seen, self._spool.released_by_feed if is_counted else Counter())
+        self._spool.wake_readers()
+
+    def _forget_released(self) -> None:
+        oldest = self._spool.files.listed()[0].number
+        for table in self._tables.values():
+            table.forget_released(oldest)
+
+    async def _move_side_rows(self) -> None:
+        """Append small tables' rows again where nothing else keeps gigabytes on the disk."""
+        now_s = trio.current_time()
+        oldest, tables = self._spool.holding_oldest(self.applied)
+        if oldest != self._oldest or not tables:
+            self._oldest, self._side_only_since_s = oldest, now_s
+        if now_s - self._side_only_since_s < MOVE_AFTER_S and self._spool.state != "full":
+            return
+        for table in tables:
+            await self._spool.move_to_head(table, self.applied.get(table, START))
 
     def _measure_lag(self) -> None:
         marks = self._spool.visible_marks
@@ -117,4 +140,7 @@ class AppliedWatch:
         self._resume_at_s = trio.current_time() + RESUME_AFTER_S
         for table in suspended:
             log.error("table_suspended", table=table.name, action="RESUME WAL")
-            await self._sql.execute(f"ALTER TABLE {table.name} RESUME WAL")
+            try:
+                await self._sql.execute(f"ALTER TABLE {table.name} RESUME WAL")
+            except PumpWatchError as error:  # the other tables' turn comes all the same
+                log.warning("table_not_resumed", table=table.name, message=str(error))

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from enum import Enum
 from typing import Protocol
 
 import httpx
 import msgspec
+import trio
 
 from pumpwatch.store.server import ServerAddress
 
+CLOSE_S_MAX = 1.0
 REQUEST_TIMEOUT_S = 60.0  # 100,000 rows take 0.2 s; a hanging server is noticed all the same
 # What the same bytes may be sent again for: with DEDUP that is safe.
 RETRY_STATUSES = frozenset({500, 502, 503, 504, 507, 509, 523, 524, 529, 599})
-# A 400 with one of these is about the table, not about a value (DESIGN R8).
-TABLE_FAULT_WORDS = (
-    "does not exist",
-    "table name",
-    "column name",
-    "not permitted",
-    "access denied",
-    "not authorized",
-    "unauthorized",
-    "suspended",
-    "wal",
+# A 400 with these words is about the table, not about a value (DESIGN R8). They are matched as a
+# whole, and not where a line's own text may be quoted: a coin may be called WAL, a text anything.
+TABLE_FAULT = re.compile(
+    r"table: \S+; table does not exist|table: \S+ column: \S+ does not exist"
+    r"|access denied|permission denied|not permitted|not authori[sz]ed|is suspended",
+    re.IGNORECASE,
 )
+QUOTING = re.compile(r"could not parse", re.IGNORECASE)
 
 
 class Outcome(Enum):
@@ -45,7 +45,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 class _Refusal(msgspec.Struct):
-    message: str = ""
+    message: str
     line: int = 0
 
 
@@ -56,30 +56,77 @@ class IlpSender(Protocol):
         """Send lines of one table as one transaction."""
         ...
 
+    def renew(self) -> None:
+        """Use new connections from now on."""
+        ...
+
+
+class _Line:
+    """A pool of connections and how many requests are on it."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self.client = client
+        self.requests = 0
+
 
 class IlpClient:
     """POSTs to one server; never raises for what a network or a server can do."""
 
-    def __init__(self, address: ServerAddress) -> None:
-        self._client = httpx.AsyncClient(
-            base_url=address.http_url,
-            auth=httpx.BasicAuth(address.user, address.password),
-            timeout=REQUEST_TIMEOUT_S,
-            limits=httpx.Limits(max_connections=32, max_keepalive_connections=32),
-            trust_env=False,
+    def __init__(
+        self,
+        address: ServerAddress,
+        transport: Callable[[], httpx.AsyncBaseTransport] = httpx.AsyncHTTPTransport,
+    ) -> None:
+        self._address = address
+        self._transport = transport
+        self._line = self._connect()
+        self._retired: list[_Line] = []
+
+    def _connect(self) -> _Line:
+        address = self._address
+        return _Line(
+            httpx.AsyncClient(
+                base_url=address.http_url,
+                auth=httpx.BasicAuth(address.user, address.password),
+                timeout=REQUEST_TIMEOUT_S,
+                trust_env=False,
+                transport=self._transport(),
+            )
         )
+
+    def renew(self) -> None:
+        """Use new connections from now on; those under way finish on their own.
+
+        The server keeps a table open for a connection: after the table is dropped and made anew,
+        an old connection still answers 204, and its rows go nowhere.
+        """
+        self._retired.append(self._line)
+        self._line = self._connect()
 
     async def send(self, body: bytes) -> Verdict:
         """Send lines; httpx sends their exact Content-Length, so a cut body is never stored."""
+        line = self._line
+        line.requests += 1
         try:
-            response = await self._client.post("/write?precision=n", content=body)
+            response = await line.client.post("/write?precision=n", content=body)
         except httpx.HTTPError as error:
             return Verdict(Outcome.RETRY, f"{type(error).__name__}: {error}")
+        finally:
+            line.requests -= 1
+            await self._close_retired()
         return read_answer(response.status_code, response.content)
+
+    async def _close_retired(self) -> None:
+        idle = [line for line in self._retired if not line.requests]
+        self._retired = [line for line in self._retired if line.requests]
+        for line in idle:
+            with trio.move_on_after(CLOSE_S_MAX, shield=True):
+                await line.client.aclose()
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._client.aclose()
+        for line in (*self._retired, self._line):
+            await line.client.aclose()
 
 
 def read_answer(status: int, body: bytes) -> Verdict:
@@ -90,10 +137,9 @@ def read_answer(status: int, body: bytes) -> Verdict:
     if status == 400:
         try:
             refusal = msgspec.json.decode(body, type=_Refusal)
-        except msgspec.DecodeError:
-            refusal = _Refusal(message=text)
-        lowered = refusal.message.lower()
-        if any(word in lowered for word in TABLE_FAULT_WORDS):
+        except msgspec.DecodeError:  # not the database's words, or not all: no row is to blame
+            return Verdict(Outcome.TABLE_FAULT, f"HTTP 400: {text}")
+        if TABLE_FAULT.search(QUOTING.split(refusal.message)[0]):
             return Verdict(Outcome.TABLE_FAULT, refusal.message)
         return Verdict(Outcome.BAD_LINE, refusal.message, refusal.line)
     if status in RETRY_STATUSES:

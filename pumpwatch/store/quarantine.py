@@ -1,10 +1,13 @@
-"""What was not understood is kept: a bounded number of table rows, the rest in bounded files (R15)."""
+"""What was not understood is kept: a bounded number of table rows, the rest in files (R15)."""
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 import structlog
@@ -15,7 +18,8 @@ log = structlog.get_logger()
 ROWS_PER_MINUTE_MAX = 600  # of one feed and reason
 FILE_BYTES_MAX = 64 * 1024 * 1024  # of one overflow file, uncompressed
 FILES_MAX = 16  # the oldest one goes then, and is said
-RAW_BYTES_MAX = 12_000  # of a row's raw text in the table; files keep it whole
+RAW_CHARACTERS_MAX = 12_000  # of a row's raw text in the table; a longer one lies in a file too
+FLUSH_NS = 1_000_000_000  # what lies in the compressor is lost in a kill
 MINUTE_NS = 60_000_000_000
 
 
@@ -35,22 +39,63 @@ class Overflow:
     """Bounded compressed files for what the table is spared: one JSON document a line."""
 
     def __init__(self, directory: Path) -> None:
+        self.lost = 0  # entries that the disk refused
         self._directory = directory
+        self._file: BinaryIO | None = None
         self._writer: zstandard.ZstdCompressionWriter | None = None
         self._written_bytes = 0
+        self._unflushed = 0  # entries in the compressor
+        self._flushed_ns = 0
         self._serial = 0
 
     def add(self, entry: Entry) -> None:
-        """Append an entry. Raises OSError when the disk refuses."""
-        if self._writer is None or self._written_bytes >= FILE_BYTES_MAX:
-            self._roll(entry.at_ns)
-        assert self._writer is not None
+        """Append an entry. Raises OSError when the disk refuses; ``lost`` counts what it cost."""
         line = msgspec.json.encode(entry) + b"\n"
-        self._writer.write(line)
+        self._unflushed += 1
+        with self._counted():
+            if self._writer is None or self._written_bytes >= FILE_BYTES_MAX:
+                self._roll(entry.at_ns)
+            assert self._writer is not None
+            self._writer.write(line)
         self._written_bytes += len(line)
+        if entry.at_ns - self._flushed_ns >= FLUSH_NS:
+            self._flushed_ns = entry.at_ns
+            self.flush()
+
+    def flush(self) -> None:
+        """Make what was added safe from a kill, and readable. Raises OSError."""
+        if self._unflushed and self._writer is not None:
+            with self._counted():
+                self._writer.flush(zstandard.FLUSH_FRAME)
+            self._unflushed = 0
+
+    def close(self) -> None:
+        """End the present file. Raises OSError."""
+        with self._counted():
+            self._end_file()
+
+    def _end_file(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None and self._file is not None:
+            with self._file:
+                writer.close()  # type: ignore[no-untyped-call]
+            self._unflushed = 0
+
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Where the disk refuses, leave the file: behind a broken frame nothing can be read."""
+        try:
+            yield
+        except OSError:
+            self.lost += self._unflushed
+            self._unflushed = 0
+            with contextlib.suppress(OSError):
+                self._end_file()
+            raise
 
     def _roll(self, at_ns: int) -> None:
-        self.close()
+        self._end_file()
+        self._unflushed = 1  # the entry that wants the new file
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         old = sorted(self._directory.glob("*.jsonl.zst"))
         for path in old[: max(0, len(old) - FILES_MAX + 1)]:
@@ -59,19 +104,9 @@ class Overflow:
         self._serial += 1
         path = self._directory / f"{at_ns:020d}-{self._serial:06d}.jsonl.zst"
         compressor = zstandard.ZstdCompressor(level=1)
-        self._writer = compressor.stream_writer(path.open("xb"), closefd=True)
+        self._file = path.open("xb")
+        self._writer = compressor.stream_writer(self._file, closefd=False)
         self._written_bytes = 0
-
-    def flush(self) -> None:
-        """Make what was added readable for others."""
-        if self._writer is not None:
-            self._writer.flush(zstandard.FLUSH_FRAME)
-
-    def close(self) -> None:
-        """End the present file."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
 
 
 class Quarantine:
@@ -80,34 +115,46 @@ class Quarantine:
     def __init__(self, overflow: Overflow, to_table: Callable[[Entry], None]) -> None:
         self.table_rows: Counter[tuple[str, str]] = Counter()  # by feed name and reason
         self.overflowed: Counter[tuple[str, str]] = Counter()
-        self.unwritten = 0  # the overflow's disk refused: counted, said, and lost
         self._overflow = overflow
         self._to_table = to_table
         self._minute = -1
         self._in_minute: Counter[tuple[str, str]] = Counter()
 
-    def add(self, entry: Entry) -> None:
-        """Keep an entry; never raises for a full disk."""
+    @property
+    def unwritten(self) -> int:
+        """Entries that a file's disk refused: counted, said, and lost."""
+        return self._overflow.lost
+
+    def add(self, entry: Entry, *, to_file: bool = False) -> None:
+        """Keep an entry, ``to_file`` in any case; never raises for a full disk."""
         minute = entry.at_ns // MINUTE_NS
         if minute != self._minute:
             self._minute = minute
             self._in_minute.clear()
         key = (f"{entry.exchange}_{entry.market_type}", entry.reason)
-        self._in_minute[key] += 1
-        if self._in_minute[key] <= ROWS_PER_MINUTE_MAX:
-            self.table_rows[key] += 1
-            self._to_table(entry)
+        self._in_minute[key] += not to_file
+        if to_file or self._in_minute[key] > ROWS_PER_MINUTE_MAX:
+            if self._in_minute[key] == ROWS_PER_MINUTE_MAX + 1:
+                log.error("quarantine_overflow", feed=key[0], reason=key[1],
+                          rows_per_minute_max=ROWS_PER_MINUTE_MAX)  # fmt: skip
+            self.overflowed[key] += 1
+            self._write(partial(self._overflow.add, entry))
             return
-        if self._in_minute[key] == ROWS_PER_MINUTE_MAX + 1:
-            log.error("quarantine_overflow", feed=key[0], reason=key[1],
-                      rows_per_minute_max=ROWS_PER_MINUTE_MAX)  # fmt: skip
-        self.overflowed[key] += 1
-        try:
-            self._overflow.add(entry)
-        except OSError as error:
-            self.unwritten += 1
-            log.error("quarantine_file_failed", error=str(error))
+        self.table_rows[key] += 1
+        self._to_table(entry)
+        if len(entry.raw) > RAW_CHARACTERS_MAX:
+            self._write(partial(self._overflow.add, entry))
+
+    def flush(self) -> None:
+        """Make what went to the files safe from a kill."""
+        self._write(self._overflow.flush)
 
     def close(self) -> None:
         """End the overflow file."""
-        self._overflow.close()
+        self._write(self._overflow.close)
+
+    def _write(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except OSError as error:
+            log.error("quarantine_file_failed", error=str(error), entries_lost=self.unwritten)  # noqa: TRY400

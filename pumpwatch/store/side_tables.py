@@ -7,39 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Protocol
-
-import msgspec
 
 from pumpwatch.clock import Clock
-from pumpwatch.model import Instrument, Record
-from pumpwatch.store.quarantine import RAW_BYTES_MAX, Entry, Overflow, Quarantine
+from pumpwatch.model import FeedName, Hole, Instrument, Record
+from pumpwatch.store.quarantine import RAW_CHARACTERS_MAX, Entry, Overflow, Quarantine
 from pumpwatch.store.schema import TABLES
 from pumpwatch.store.side_rows import side_row
 from pumpwatch.store.spool import Spool
 
 # What a jump proves and what a cut only suggests (DESIGN section 5).
 CONFIRMED_CAUSES = frozenset({"id_jump", "merged_range"})
-
-
-class FeedName(Protocol):
-    """What a row says of its feed."""
-
-    @property
-    def exchange(self) -> str: ...  # noqa: D102
-    @property
-    def market_type(self) -> str: ...  # noqa: D102
-
-
-class Hole(msgspec.Struct, frozen=True, kw_only=True):
-    """A hole that the road saw: ids are 0 where the feed has none; times are exchange ns, 0 unknown."""
-
-    symbol: str
-    cause: str
-    first_id: int
-    last_id: int
-    from_ns: int
-    to_ns: int
 
 
 class SideTables:
@@ -66,22 +43,29 @@ class SideTables:
 
     def keep(self, feed: FeedName, reason: str, raw: bytes, rows: int, detail: str = "") -> None:
         """Put a message that could not be read, or had refused rows, into quarantine."""
-        self.quarantine.add(
-            Entry(
-                at_ns=self._unique_ns("quarantine", self._clock.wall_ns()),
-                exchange=feed.exchange,
-                market_type=feed.market_type,
-                reason=reason,
-                detail=detail,
-                raw=raw.decode("utf-8", "backslashreplace"),
-                rows=rows,
-            )
+        self.quarantine.add(self._entry(feed, reason, raw, rows, detail))
+
+    def _entry(self, feed: FeedName, reason: str, raw: bytes, rows: int, detail: str) -> Entry:
+        return Entry(
+            at_ns=self._unique_ns("quarantine", self._clock.wall_ns()),
+            exchange=feed.exchange,
+            market_type=feed.market_type,
+            reason=reason,
+            detail=detail,
+            raw=raw.decode("utf-8", "backslashreplace"),
+            rows=rows,
         )
 
     def refused_line(self, feed_number: int, line: bytes, message: str) -> None:
-        """A line that the server refused goes to quarantine with the server's words."""
+        """A line that the server refused goes to quarantine with the server's words.
+
+        Afterwards no part of it lies in memory only: its segment may be released. One
+        of the quarantine's own lines goes to a file, or it would be refused again for ever.
+        """
         feed = self._feeds[feed_number - 1] if feed_number else _NO_FEED
-        self.keep(feed, "refused", line, 1, message)
+        is_own = line.startswith(b"quarantine,")
+        self.quarantine.add(self._entry(feed, "refused", line, 1, message), to_file=is_own)
+        self.quarantine.flush()
 
     def _quarantine_row(self, entry: Entry) -> None:
         row = side_row(
@@ -91,7 +75,7 @@ class SideTables:
                 "market_type": entry.market_type,
                 "reason": entry.reason,
             },
-            {"raw": entry.raw[:RAW_BYTES_MAX], "detail": entry.detail, "rows": entry.rows},
+            {"raw": entry.raw[:RAW_CHARACTERS_MAX], "detail": entry.detail, "rows": entry.rows},
             entry.at_ns,
         )
         self._append("quarantine", [row])
@@ -157,6 +141,10 @@ class SideTables:
                 )
             )
         self._append("instruments", lines)
+
+    def listing_event(self, line: bytes) -> None:
+        """A row of listing_events, as pumpwatch.listing makes it."""
+        self._append("listing_events", [line])
 
     def close(self) -> None:
         """End the quarantine's overflow file."""

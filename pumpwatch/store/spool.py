@@ -14,6 +14,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Mapping
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 
 import structlog
@@ -31,7 +32,7 @@ from pumpwatch.store.spool_files import (
     SpoolFiles,
     TableBatch,
 )
-from pumpwatch.store.spool_moves import Moves, visible_without
+from pumpwatch.store.spool_moves import Moves
 from pumpwatch.store.spool_queue import SpoolQueue
 
 log = structlog.get_logger()
@@ -40,7 +41,8 @@ RETRY_S_MIN = 0.05  # a disk that refuses is tried again at this pace, doubling
 RETRY_S_MAX = 2.0
 SEAL_TIMEOUT_S = 60.0
 EMERGENCY_S_MAX = 5.0  # how long a second signal waits for a write that is under way
-RESERVE_BYTES = 64 * MIB  # quarantine may exceed the disk limit by this: writers wait for it
+RESERVE_BYTES = 64 * MIB  # urgent records may exceed the disk limit by this
+MOVE_BYTES_MAX = RESERVE_BYTES // 2  # a small table with more than this pending is not moved
 VISIBLE_MARKS_MAX = 100_000  # older ones of a long backlog are left out of the lag's histogram
 
 
@@ -124,7 +126,7 @@ class Spool:
             await self._settled.wait()
 
     async def quarantine_written(self) -> None:
-        """As ``written``, for quarantine rows alone: they are written when the disk limit is met."""
+        """As ``written``, for urgent records alone: they are written above the disk limit too."""
         urgent = self._queue.appended.urgent
         while self._queue.written.urgent < urgent:
             await self._settled.wait()
@@ -136,7 +138,7 @@ class Spool:
     ) -> TableBatch | None:
         """The table's next rows behind ``cursor``; waits until there are some.
 
-        None after ``wake_readers``, and where all that lay there is damaged: look again.
+        None after ``wake_readers``: look at the cursor again.
         """
         if not self.has_rows(table, cursor):
             await self._grew.setdefault(table, trio.Event()).wait()
@@ -163,17 +165,21 @@ class Spool:
                 self._grew.pop(table).set()
 
     async def release(self, applied: Mapping[int, Cursor]) -> int:
-        """Delete the segments whose records are all applied; returns how many."""
-        self._moves.finish(self._queue.written)
+        """Delete the segments whose records are all applied; returns how many.
+
+        Oldest first, and none before an older one: so a start can tell that one is missing.
+        """
+        self._moves.finish(self._queue.written.urgent)
         covered = self._moves.covered(applied)
         if self.state == "full":
-            # The segment that is written to may be what fills the disk.
-            await trio.to_thread.run_sync(self._roll_if_done, covered)
-        done = [
-            segment
-            for segment in self.files.listed()
-            if segment is not self.files.active and self.files.is_done(segment, covered)
-        ]
+            await trio.to_thread.run_sync(self._roll_if_applied, covered)
+        active = self.files.active
+        done = list(
+            takewhile(
+                lambda segment: segment is not active and self.files.is_done(segment, covered),
+                self.files.listed(),
+            )
+        )
         for segment in done:
             try:
                 await trio.to_thread.run_sync(self.files.remove, segment)
@@ -181,14 +187,20 @@ class Spool:
                 log.warning("spool_release_failed", segment=segment.path.name, error=str(error))
                 break
             self.released_by_feed.update(segment.rows_by_feed)
-            self._visible = visible_without(segment, self._visible, self.files.listed())
+            self._visible = {
+                table: end for table, end in self._visible.items() if end.segment > segment.number
+            }
             self._arrived.set()  # there may be room on the disk
         return len(done)
 
-    def _roll_if_done(self, covered: Mapping[int, Cursor]) -> None:
+    def _roll_if_applied(self, covered: Mapping[int, Cursor]) -> None:
+        """Begin a new segment where trades do not keep the present one: it may fill the disk."""
         with self._write_lock, contextlib.suppress(OSError):
             active = self.files.active
-            if active.table_ends and self.files.is_done(active, covered):
+            trades_end = Cursor(active.number, active.table_ends.get(BIG_TABLE, 0))
+            has_trades = BIG_TABLE in active.table_ends
+            is_done = bool(active.table_ends) and self.files.is_done(active, covered)
+            if is_done or (has_trades and covered.get(BIG_TABLE, START) >= trades_end):
                 self.files.roll()
 
     def is_drained(self, applied: Mapping[int, Cursor]) -> bool:
@@ -202,23 +214,56 @@ class Spool:
         """No more rows will come: writers send what there is without waiting for more."""
         self.draining.set()
 
-    async def move_to_head(self, table: int, applied: Cursor) -> None:
+    def holding_oldest(self, applied: Mapping[int, Cursor]) -> tuple[int, list[int]]:
+        """The oldest segment and the small tables that alone keep it; none where trades do."""
+        covered = self._moves.covered(applied)
+        oldest = self.files.listed()[0]
+        tables = [
+            table
+            for table, end in list(oldest.table_ends.items())
+            if covered.get(table, START) < Cursor(oldest.number, end)
+        ]
+        is_kept = oldest is not self.files.active and BIG_TABLE not in tables
+        return oldest.number, tables if is_kept else []
+
+    async def move_to_head(self, table: int, applied: Cursor) -> bool:
         """Append what is pending of a small table again, so that older segments may go.
 
         All that is pending goes, in order: an older revision must not come behind a newer one.
+        False where that cannot be now: rows of the table are on their way, or too many pending.
         """
-        if self.state != "open" or self._moves.is_moving(table):
-            return
+        is_pending = self.has_rows(table, applied)
+        if self.state == "closed" or not is_pending or self._moves.is_moving(table):
+            return False
         upto = self._visible.get(table, START)
-        batch = await trio.to_thread.run_sync(
-            self.files.read, table, applied, upto, PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MAX
-        )
-        self._note_damage()
-        if batch is None or batch.is_cut or not batch.rows:
-            return
-        log.info("spool_rows_moved", table=table, rows=batch.rows)
-        self.append(Record(table=table, feed=0, rows=batch.rows, payload=b"".join(batch.payloads)))
-        self._moves.note(table, batch.end, self._queue.appended)
+        batches, end = await self._pending(table, applied, upto)
+        is_overtaken = self._visible.get(table, START) != upto
+        if end != upto or is_overtaken or self._queue.records_by_table[table]:
+            return False
+        for batch in batches:
+            payload = b"".join(batch.payloads)
+            record = Record(table=table, feed=0, rows=batch.rows, payload=payload)
+            self._queue.put(record, is_urgent=True)
+        self._moves.note(table, end, self._queue.appended.urgent)
+        self._arrived.set()
+        log.info("spool_rows_moved", table=table, rows=sum(batch.rows for batch in batches))
+        return True
+
+    async def _pending(
+        self, table: int, cursor: Cursor, upto: Cursor
+    ) -> tuple[list[TableBatch], Cursor]:
+        """A small table's rows in ``[cursor, upto)``, and where reading them ended."""
+        batches: list[TableBatch] = []
+        while cursor < upto and sum(batch.size_bytes for batch in batches) < MOVE_BYTES_MAX:
+            batch = await trio.to_thread.run_sync(
+                self.files.read, table, cursor, upto, MOVE_BYTES_MAX, PAYLOAD_BYTES_MAX
+            )
+            self._note_damage()
+            if batch is None:
+                break
+            cursor = batch.end
+            batches += [batch] if batch.rows else []
+        return batches, cursor
 
     def _note_damage(self) -> None:
         while self.files.found:

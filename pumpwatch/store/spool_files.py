@@ -193,11 +193,14 @@ class SpoolFiles:
 
     def _sync_directory(self) -> None:
         fd = os.open(self.directory, os.O_RDONLY)
+        self._is_directory_synced = True  # before: a segment made meanwhile wants another one
         try:
             os.fsync(fd)
+        except OSError:
+            self._is_directory_synced = False
+            raise
         finally:
             os.close(fd)
-        self._is_directory_synced = True
 
     # -- read and remove ----------------------------------------------------------------------
 
@@ -233,7 +236,7 @@ class SpoolFiles:
             set_aside(segment.path)
         else:
             segment.path.unlink(missing_ok=True)
-        del self.segments[segment.number]  # its file is closed by the last reader
+        self.segments.pop(segment.number, None)  # its file is closed by the last reader
 
     def close(self, *, is_empty: bool) -> None:
         """Sync and let go, in any case; an empty spool leaves no segment. Raises OSError."""

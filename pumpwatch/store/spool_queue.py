@@ -1,4 +1,8 @@
-"""Records on their way to the disk, sans-IO: what waits, and what of it may go now."""
+"""Records on their way to the disk, sans-IO: what waits, and what of it may go now.
+
+Urgent ones may exceed the disk limit by a reserve, as segments are let go only behind them:
+quarantine, and small tables' rows that are moved to the head.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +30,10 @@ class Totals(NamedTuple):
         """True when both kinds have come as far as ``other``."""
         return self.ordinary >= other.ordinary and self.urgent >= other.urgent
 
+    def plus(self, records: int, *, urgent: int) -> Totals:
+        """With so many records more, ``urgent`` of them urgent."""
+        return Totals(self.ordinary + records - urgent, self.urgent + urgent)
+
 
 class SpoolQueue:
     """First in, first out, but for quarantine. Counts what is in memory only."""
@@ -34,16 +42,20 @@ class SpoolQueue:
         self.size_bytes = 0
         self.rows = 0
         self.rows_by_feed: Counter[int] = Counter()  # of trades
+        self.records_by_table: Counter[int] = Counter()
         self.appended = Totals(0, 0)
         self.written = Totals(0, 0)
         self.is_held = False
         self._ordinary: deque[Record] = deque()
         self._urgent: deque[Record] = deque()
+        self._urgent_taken = 0  # they lead what ``take`` gave out last
 
-    def put(self, record: Record) -> None:
-        """Add a record at the end."""
-        (self._urgent if _is_urgent(record) else self._ordinary).append(record)
-        self.appended = _plus(self.appended, record)
+    def put(self, record: Record, *, is_urgent: bool = False) -> None:
+        """Add a record at the end; quarantine is always urgent."""
+        is_urgent = is_urgent or record.table == QUARANTINE_TABLE
+        (self._urgent if is_urgent else self._ordinary).append(record)
+        self.appended = self.appended.plus(1, urgent=int(is_urgent))
+        self.records_by_table[record.table] += 1
         self.size_bytes += len(record.payload)
         self.rows += record.rows
         if record.table == BIG_TABLE:
@@ -58,7 +70,7 @@ class SpoolQueue:
         afterwards whether a limit held something back.
         """
         taken: list[Record] = []
-        size_bytes = 0
+        size_bytes = self._urgent_taken = 0
         self.is_held = False
         for queue, limit in ((self._urgent, urgent_free_bytes), (self._ordinary, free_bytes)):
             while queue:
@@ -70,12 +82,14 @@ class SpoolQueue:
                     return taken
                 taken.append(queue.popleft())
                 size_bytes = after
+                self._urgent_taken += queue is self._urgent
         return taken
 
     def note_written(self, records: Sequence[Record]) -> None:
-        """Records that ``take`` gave out lie in a segment now."""
+        """All records that ``take`` gave out last lie in a segment now."""
+        self.written = self.written.plus(len(records), urgent=self._urgent_taken)
         for record in records:
-            self.written = _plus(self.written, record)
+            self.records_by_table[record.table] -= 1
             self.size_bytes -= len(record.payload)
             self.rows -= record.rows
             if record.table == BIG_TABLE:
@@ -85,12 +99,3 @@ class SpoolQueue:
 def encoded_bytes(record: Record) -> int:
     """What a record takes on disk."""
     return len(record.payload) + RECORD_HEADER_BYTES
-
-
-def _is_urgent(record: Record) -> bool:
-    return record.table == QUARANTINE_TABLE
-
-
-def _plus(totals: Totals, record: Record) -> Totals:
-    is_urgent = _is_urgent(record)
-    return Totals(totals.ordinary + (not is_urgent), totals.urgent + is_urgent)

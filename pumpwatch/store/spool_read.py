@@ -90,6 +90,7 @@ class Segment:
         self.rows_by_feed: Counter[int] = Counter()  # of the big table, lost ones left out
         self.holes: dict[int, Damage] = {}  # damage that is known, by offset
         self.lock = threading.Lock()
+        self._examining = threading.Lock()
         self.file: OpenFile | None = None
 
     @property
@@ -108,6 +109,10 @@ class Segment:
 
     def examine(self) -> tuple[list[Damage], Counter[int]]:
         """Look at the whole file again: damage that was not known, and rows lost by feed."""
+        with self._examining:  # two readers at once would count the same rows twice
+            return self._examine()
+
+    def _examine(self) -> tuple[list[Damage], Counter[int]]:
         with self.lock:
             size_bytes, end_ordinal = self.size_bytes, self.end_ordinal
             lost = self.rows_by_feed.copy()
@@ -136,7 +141,7 @@ class Segment:
 
     def hole_at(self, offset: int) -> Damage | None:
         """The known damage that ``offset`` lies in."""
-        for hole in self.holes.values():
+        for hole in list(self.holes.values()):  # other readers may be adding to them
             if hole.offset <= offset < hole.end:
                 return hole
         return None
@@ -211,9 +216,10 @@ class BatchReader:
         """
         offset = base
         while offset < end:
-            ref = record_at(view, offset - base)
+            hole = segment.hole_at(offset)
+            # In a known hole a record that reads well is a leftover, or was counted as lost.
+            ref = record_at(view, offset - base) if hole is None else None
             if ref is None:
-                hole = segment.hole_at(offset)
                 is_cut = not is_last and is_cut_off(view, 0)
                 if hole is None and (offset > base or is_cut):
                     return offset  # read again from here
@@ -233,15 +239,23 @@ class BatchReader:
         for listed in list(segment.side_records.get(self._table, ())):
             if not offset <= listed.offset < end:
                 continue
-            size_bytes = RECORD_HEADER_BYTES + listed.payload_bytes
-            view = memoryview(read_bytes(segment.fd, size_bytes, listed.offset))
-            ref = record_at(view, 0)
-            if ref is None:
-                if segment.hole_at(listed.offset) is None:
-                    self._examine(segment, listed.offset)
-            elif not self._take(segment, view, ref):
+            found = self._read_listed(segment, listed)
+            if found is not None and not self._take(segment, *found):
                 return
             self._end = Cursor(segment.number, listed.end)
+
+    def _read_listed(
+        self, segment: Segment, listed: RecordRef
+    ) -> tuple[memoryview, RecordRef] | None:
+        """A listed record; None where it is damaged."""
+        size_bytes = RECORD_HEADER_BYTES + listed.payload_bytes
+        while segment.hole_at(listed.offset) is None:
+            view = memoryview(read_bytes(segment.fd, size_bytes, listed.offset))
+            ref = record_at(view, 0)
+            if ref is not None:
+                return view, ref
+            self._examine(segment, listed.offset)  # finds a hole, or it reads well the next time
+        return None
 
     def _take(self, segment: Segment, view: memoryview, ref: RecordRef) -> bool:
         is_full = (

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -37,17 +38,27 @@ class Recovered:
         self.damage: list[tuple[str, Damage]] = []
         self.set_aside: list[str] = []
 
-    def add(self, segment: Segment, data: bytes, end: int | None) -> None:
-        """Take a segment in; ``end`` is the first ordinal behind it, where that is known."""
-        holes = _read_holes(segment, data, end)
-        segment.holes = {hole.offset: hole for hole in holes if not hole.is_tail}
+    def add(self, segment: Segment, data: bytes, end: int | None, *, is_next_there: bool) -> None:
+        """Take a segment in; ``end`` is the first ordinal behind it, where that is known.
+
+        Rows missing between a whole segment and one that is not the next are those of segments
+        that somebody took away: they are released oldest first, and one without rows is no loss.
+        """
+        name = segment.path.name
+        for hole in _read_holes(segment, data, end):
+            if hole.offset == hole.end == len(data) and not is_next_there:
+                missing = segment.path.with_name(f"{segment.number + 1:012d}.seg").name
+                self.damage.append((missing, Damage(0, 0, False, hole.rows)))
+                continue
+            self.damage.append((name, hole))
+            if not hole.is_tail:
+                segment.holes[hole.offset] = hole
         segment.disk_bytes = len(data)
-        self.damage += [(segment.path.name, hole) for hole in holes]
         self.next_ordinal = max(self.next_ordinal, end or 0, segment.end_ordinal or 0)
         self.last_number = max(self.last_number, segment.number)
         if segment.table_ends:
             self.segments.append(segment)
-        elif holes:
+        elif self.damage and self.damage[-1][0] == name:
             self.set_aside.append(set_aside(segment.path))
         else:
             segment.path.unlink()  # made, and nothing was ever spooled in it
@@ -66,17 +77,23 @@ def recover(directory: Path) -> Recovered:
     Raises OSError where a file cannot be had at all, SpoolError for an unknown format.
     """
     found = Recovered()
-    for path in directory.glob("*.damaged"):
-        found.last_number = max(found.last_number, int(path.stem) if path.stem.isdigit() else 0)
     paths = [path for path in sorted(directory.glob("*.seg")) if SEGMENT_NAME.fullmatch(path.name)]
     firsts = {int(path.stem): _first_ordinal(path) for path in paths}
+    aside = {
+        int(path.stem): _first_ordinal(path)
+        for path in directory.glob("*.damaged")
+        if path.stem.isdigit()
+    }
+    found.last_number = max(aside, default=0)
     # A segment ends where the next one begins; the last one, where a clean end says so.
-    ends = {number - 1: first for number, first in firsts.items()}
+    known = firsts | aside
+    following = dict(pairwise(sorted(known)))
+    ends = {number: known[after] for number, after in following.items()}
     with contextlib.suppress(FileNotFoundError, msgspec.DecodeError):
         closed = msgspec.json.decode((directory / CLOSED_FILE).read_bytes(), type=_Closed)
         found.next_ordinal = closed.next_ordinal
         found.last_number = max(found.last_number, closed.last_segment)
-        ends[closed.last_segment] = closed.next_ordinal
+        ends.setdefault(closed.last_segment, closed.next_ordinal)
     previous: Segment | None = None
     for path in paths:
         number = int(path.stem)
@@ -86,7 +103,8 @@ def recover(directory: Path) -> Recovered:
         segment = previous = Segment(number, path, first)
         segment.file = OpenFile(path, os.O_RDWR)
         data = read_bytes(segment.fd, os.fstat(segment.fd).st_size, 0)
-        found.add(segment, data, ends.get(number))
+        is_next_there = following.get(number, number + 1) == number + 1
+        found.add(segment, data, ends.get(number), is_next_there=is_next_there)
     return found
 
 

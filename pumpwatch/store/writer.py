@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import structlog
@@ -20,7 +20,7 @@ from pumpwatch.store.ilp_client import IlpSender, Outcome, Verdict
 from pumpwatch.store.progress import TableProgress
 from pumpwatch.store.segment import MIB
 from pumpwatch.store.spool import Spool
-from pumpwatch.store.spool_files import BIG_TABLE, Cursor, TableBatch
+from pumpwatch.store.spool_files import BIG_TABLE, TableBatch
 
 log = structlog.get_logger()
 
@@ -28,10 +28,10 @@ REQUEST_BYTES_MAX = 16 * MIB
 RETRY_S_MIN = 0.1
 RETRY_S_MAX = 5.0
 BAD_LINES_MAX = 10  # more refused lines in one request are a fault of the table (R8)
-IDLE_RATE_ROWS_PER_S = 20_000.0  # below it requests are made half as often (R23)
+IDLE_RATE_ROWS_PER_S = 20_000.0  # below it requests are made less often (R23)
+IDLE_INTERVAL_S = 0.5
 SIDE_INTERVAL_S = 5.0
 PROMPT_TABLES = frozenset({"feed_gaps", "listing_events"})  # ledger and events at once (R23)
-
 
 # Takes a refused line to quarantine: (feed number, line, the server's words).
 Quarantine = Callable[[int, bytes, str], None]
@@ -66,98 +66,121 @@ class TableWriter:
     async def run(self) -> None:
         """Send until cancelled."""
         cursor, epoch = self.progress.accepted, self.progress.epoch
+        previous_s = trio.current_time() - self._interval_s
         while True:
+            if self.progress.epoch != epoch:  # the table was made anew meanwhile
+                cursor, epoch = self.progress.accepted, self.progress.epoch
+                self._sender.renew()
+            if self.progress.table_id is None:  # nobody could say which table takes the rows
+                await trio.sleep(RETRY_S_MIN)
+                continue
             batch = await self._spool.next_rows(
                 self.progress.number, cursor, self._rows_max, REQUEST_BYTES_MAX
             )
+            if batch is None or self.progress.epoch != epoch:
+                continue
             started_s = trio.current_time()
             refused = await self._deliver(batch)
-            if self.progress.epoch != epoch:  # the table was made anew meanwhile
-                cursor, epoch = self.progress.accepted, self.progress.epoch
+            if refused is None or self.progress.epoch != epoch:
                 continue
             accepted = Counter(batch.rows_by_feed)
-            accepted.subtract(refused)
-            self.progress.accept(batch.end, accepted, refused)
+            for line in refused:
+                accepted[line.feed] -= 1
+            self.progress.accept(
+                batch.end, accepted, Counter((line.segment, line.feed) for line in refused)
+            )
             cursor = batch.end
-            await trio.sleep_until(started_s + self._pause_s(batch))
+            with trio.move_on_at(started_s + self._pause_s(batch, started_s - previous_s)):
+                await self._spool.draining.wait()
+            previous_s = started_s
 
-    def _pause_s(self, batch: TableBatch) -> float:
-        if batch.rows >= self._rows_max or self._spool.state == "full":
+    def _pause_s(self, batch: TableBatch, elapsed_s: float) -> float:
+        """From one request's start to the next one's; ``elapsed_s`` is what it was before."""
+        if batch.is_cut or batch.rows >= self._rows_max or self._spool.state == "full":
             return 0.0
         if self.progress.number != BIG_TABLE:
             return self._interval_s if self.progress.name in PROMPT_TABLES else SIDE_INTERVAL_S
-        is_idle = batch.rows < IDLE_RATE_ROWS_PER_S * self._interval_s
-        return self._interval_s * 2 if is_idle else self._interval_s
+        is_idle = batch.rows < IDLE_RATE_ROWS_PER_S * max(elapsed_s, self._interval_s)
+        return max(self._interval_s, IDLE_INTERVAL_S) if is_idle else self._interval_s
 
-    async def _deliver(self, batch: TableBatch) -> Counter[int]:
-        """Send a batch until nothing of it is left; returns the refused rows by feed."""
+    async def _deliver(self, batch: TableBatch) -> list[_Refused] | None:
+        """Send a batch until nothing of it is left; returns the refused lines.
+
+        None: the table was made anew meanwhile, the batch comes again.
+        """
         failures = 0
+        epoch = self.progress.epoch
+        lines = [
+            _Line(payload, feed, segment)
+            for payload, feed, segment in zip(
+                batch.payloads, batch.feeds, batch.segments, strict=True
+            )
+        ]
         while True:
-            parts = list(zip(batch.payloads, batch.feeds, strict=True))
             refused: list[_Refused] = []
-            verdict = await self._send_without_bad_lines(parts, refused)
+            verdict = await self._send_without_bad_lines(lines, refused)
             if verdict.outcome is Outcome.ACCEPTED:
                 break
             failures += 1
             await self._back_off(verdict, failures)
+            if self.progress.epoch != epoch:
+                return None
         self._note("idle", "")
         for line in refused:
             self._quarantine(line.feed, line.text, line.message)
         if refused:
             # The rows' segment may be released once they are passed: their copies must lie in one.
-            await self._spool.written()
-        return Counter(line.feed for line in refused)
+            await self._spool.quarantine_written()
+        return refused
 
-    async def _send_without_bad_lines(
-        self, parts: list[tuple[bytes, int]], refused: list[_Refused]
-    ) -> Verdict:
+    async def _send_without_bad_lines(self, lines: list[_Line], refused: list[_Refused]) -> Verdict:
         """Send, taking refused lines out, until accepted or until waiting is all that is left."""
-        while parts:
+        while lines:
             self._note("sending", self.last_error)
-            verdict = await self._send(b"".join(payload for payload, _ in parts))
+            verdict = await self._send(b"".join(line.text for line in lines))
             if verdict.outcome is not Outcome.BAD_LINE:
                 return verdict
             if len(refused) >= BAD_LINES_MAX:
                 return Verdict(Outcome.TABLE_FAULT, f"many lines refused: {verdict.message}")
-            lines = [
-                (payload[start:end], feed)
-                for payload, feed in parts
-                for start, end in _spans(payload)
-            ]
+            lines = [single for line in lines for single in _split(line)]
             found = await self._find_bad_line(lines, verdict)
             if isinstance(found, Verdict):
                 return found
             index, message = found
-            text, feed = lines.pop(index)
-            refused.append(_Refused(text, feed, message))
-            parts = lines
+            line = lines.pop(index)
+            refused.append(_Refused(bytes(line.text), line.feed, line.segment, message))
         return Verdict(Outcome.ACCEPTED)
 
     async def _find_bad_line(
-        self, lines: list[tuple[bytes, int]], verdict: Verdict
+        self, lines: list[_Line], verdict: Verdict
     ) -> tuple[int, str] | Verdict:
         """The index of one refused line and the server's words; a verdict when it cannot be told.
 
-        The server's line number is tried alone first; where it does not hold, lines are halved.
+        The server's line number is tried first; where it does not hold, lines are halved. No line
+        is given up that was not refused alone.
         """
         if 1 <= verdict.line <= len(lines):
-            alone = await self._send(lines[verdict.line - 1][0])
+            alone = await self._send(bytes(lines[verdict.line - 1].text))
             if alone.outcome is Outcome.BAD_LINE:
                 return verdict.line - 1, alone.message
             if alone.outcome is not Outcome.ACCEPTED:
                 return alone
         low, high = 0, len(lines)
-        message = verdict.message
         while high - low > 1:
             middle = (low + high) // 2
-            half = await self._send(b"".join(text for text, _ in lines[low:middle]))
+            half = await self._send(b"".join(line.text for line in lines[low:middle]))
             if half.outcome is Outcome.BAD_LINE:
-                high, message = middle, half.message
+                high = middle
             elif half.outcome is Outcome.ACCEPTED:
                 low = middle
             else:
                 return half
-        return low, message
+        alone = await self._send(bytes(lines[low].text))
+        if alone.outcome is Outcome.BAD_LINE:
+            return low, alone.message
+        if alone.outcome is Outcome.ACCEPTED:
+            return Verdict(Outcome.RETRY, f"no line is refused alone: {verdict.message}")
+        return alone
 
     async def _send(self, body: bytes) -> Verdict:
         self.requests += 1
@@ -181,12 +204,24 @@ class TableWriter:
         self.last_error = message
 
 
+class _Line(NamedTuple):
+    """A line, or as long as nothing is refused a whole payload."""
+
+    text: bytes | memoryview
+    feed: int
+    segment: int
+
+
 class _Refused(NamedTuple):
     text: bytes
     feed: int
+    segment: int
     message: str
 
 
-def _spans(payload: bytes) -> list[tuple[int, int]]:
-    ends = split_lines(payload)
-    return list(zip([0, *ends[:-1]], ends, strict=True))
+def _split(line: _Line) -> Iterator[_Line]:
+    text = bytes(line.text)
+    begin = 0
+    for end in split_lines(text):
+        yield _Line(text[begin:end], line.feed, line.segment)
+        begin = end

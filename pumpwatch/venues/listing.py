@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
 import msgspec
 
 from pumpwatch.errors import VenueError
-from pumpwatch.venues.spec import Listed, ListPage
+from pumpwatch.venues.spec import Listed, ListPage, Status
 
 Entry = dict[str, Any]
 SAMPLE_CHARS = 120
@@ -80,6 +80,25 @@ def number(entry: Entry, key: str) -> Decimal:
         return Decimal(str(value))
     except ArithmeticError:
         raise ValueError(f"{key} is {value!r}") from None
+
+
+def status_among(entry: Entry, key: str, known: Mapping[str, Status]) -> Status:
+    """Our word for the venue's. Raises KeyError, or ValueError for a word that is not known.
+
+    An unknown word is refused, not guessed: the log then names it.
+    """
+    word = entry[key]
+    if not isinstance(word, str) or word not in known:
+        raise ValueError(f"{key} is {word!r}")
+    return known[word]
+
+
+def positive(entry: Entry, key: str) -> Decimal:
+    """A finite number above 0: a contract value. Raises KeyError or ValueError."""
+    value = number(entry, key)
+    if not value.is_finite() or value <= 0:
+        raise ValueError(f"{key} is {entry[key]!r}")
+    return value
 
 
 def plain(value: Decimal) -> str:

@@ -181,6 +181,7 @@ class VolumeRequest(msgspec.Struct, frozen=True, kw_only=True):
     rows: tuple[str, ...] = ()  # keys down to the list
     symbol_key: str
     volume_key: str  # in the quote coin (any scale that is the same for all)
+    price_key: str = ""  # where ``volume_key`` is in base coins: the price that it is times
 
 
 class RestPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -193,6 +194,10 @@ class RestPage(msgspec.Struct, frozen=True, kw_only=True):
     newest_first: bool
     weight: int = 1
     from_id_param: str = ""  # history by id: rows from this id on (or before it, newest first)
+    from_s_param: str = ""  # history by time: rows from this unix second on,
+    to_s_param: str = ""  # up to this one, both included
+    page_param: str = ""  # further rows of the same question: pages of ``rows_max``, from 1 on,
+    offset_param: str = ""  # or so many rows left out
     needs_api_key: bool = False
 
 
@@ -256,6 +261,7 @@ class FeedSpec(msgspec.Struct, frozen=True, kw_only=True):
     rest_url: str
     rest_headers: Headers = ()
     rest_allowance: Allowance
+    api_key_header: str = ""  # carries the key for pages with ``needs_api_key``; "": none has one
     ban_s: float = 60.0  # how long 418 or 403 last when the venue does not say
     instruments: ListRequest
     volumes: VolumeRequest | None = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 import psutil
 import pytest
 import wsproto
@@ -13,8 +15,20 @@ from pumpwatch._fast import parse_bybit
 from pumpwatch.errors import ProtocolError
 from tests._fast.driving import NOW_NS, Drive, as_bytes, bybit_trades
 from tests.strategies import (
-    BINARY, CLOSE, CONTINUATION, LENGTH_EDGES, MIB, PING, PONG, TEXT, FrameStream, chunkings, cut,
-    frame, frame_streams, noise,
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    LENGTH_EDGES,
+    MIB,
+    PING,
+    PONG,
+    TEXT,
+    FrameStream,
+    chunkings,
+    cut,
+    frame,
+    frame_streams,
+    noise,
 )
 
 GOOD = frame(TEXT, b"!good")
@@ -109,10 +123,22 @@ def fragments(size: int, count: int) -> bytes:
     return frame(TEXT, b"!" * size, final=False) + frame(CONTINUATION, b"!" * size, final=False) * (count - 1)
 
 
+def deflated(payload: bytes) -> bytes:
+    """A text frame as permessage-deflate sends it (RFC 7692): rsv1, the empty block's end cut off."""
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    data = packer.compress(payload) + packer.flush(zlib.Z_SYNC_FLUSH)
+    whole = bytearray(frame(TEXT, data.removesuffix(b"\x00\x00\xff\xff")))
+    whole[0] |= 0x40
+    return bytes(whole)
+
+
+COMPRESSED = deflated(as_bytes(bybit_trades([("1", "2", "3")])))
+
 REFUSED = {
     "masked": (b"\x81\x85abcd!good", 1002, "masked"),
     "masked control": (b"\x89\x80abcd", 1002, "masked"),
     "rsv1": (b"\xc1\x05!good", 1002, "reserved"),
+    "compressed though nobody negotiated it": (COMPRESSED, 1002, "reserved"),
     "rsv2": (b"\xa1\x05!good", 1002, "reserved"),
     "rsv3 on a control frame": (b"\x99\x00", 1002, "reserved"),
     **{f"opcode {code}": (bytes([0x80 | code, 0]), 1002, "opcode") for code in (3, 7, 11, 15)},
@@ -151,6 +177,39 @@ def test_what_is_no_websocket_is_refused_behind_the_good_frames(name: str, is_sp
     assert caught.value.close_code == close_code
     assert len(drive.take()) == 1  # what was received before is kept
     assert drive.quarantine == [("malformed", b"!good", 0)]
+
+
+NO_TEXT = (b"!\xff", b"!\xc0\xaf", b"!\xed\xa0\x80", b"!\xf4\x90\x80\x80", b"!\xe5\xb8")
+
+
+@pytest.mark.parametrize("payload", NO_TEXT)
+@pytest.mark.parametrize("pieces", [1, 2, 3])
+def test_a_text_message_that_is_not_utf_8_ends_the_connection(payload: bytes, pieces: int) -> None:
+    stream = FrameStream()
+    stream.add_message(b"!good")
+    stream.add_message(payload, [len(payload) * piece // pieces for piece in range(1, pieces)])
+    stream.add_message(b"!behind it")
+    drive = Drive(parse_bybit.SPOT, "BTCUSDT")
+    with pytest.raises(ProtocolError, match="UTF-8") as caught:
+        drive.intake.feed(stream.data, NOW_NS)
+    assert caught.value.close_code == 1007
+    drive.take()
+    assert drive.quarantine == [("malformed", b"!good", 0), ("utf8", payload, 0)]
+    assert drive.counts["quarantined_messages"] == 2
+
+
+def test_a_character_may_be_cut_between_fragments() -> None:
+    text = "!币安人生\U0001f600".encode()
+    for place in range(len(text)):
+        stream = FrameStream()
+        stream.add_message(text, [place])
+        assert messages_of(run([stream.data])[0]) == [text]
+
+
+def test_binary_messages_need_not_be_text() -> None:
+    drive, _ = run([frame(BINARY, b"\xff")])
+    drive.take()
+    assert drive.quarantine == [("binary", b"\xff", 0)]
 
 
 def test_control_frames_of_125_bytes_and_of_none() -> None:

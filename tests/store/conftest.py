@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 import trio
 
+from pumpwatch.store import spool_files
 from pumpwatch.store.server import ServerAddress
 from pumpwatch.store.sql import Sql
 
 GONE_S_MAX = 10
+SMALL_SEGMENT_BYTES = 1000
 
 
 @pytest.fixture
@@ -31,3 +34,20 @@ async def empty_database(sql: Sql) -> Sql:
         while await sql.query("SELECT table_name FROM tables()"):  # noqa: ASYNC110
             await trio.sleep(0.02)
     return sql
+
+
+@pytest.fixture
+def inline_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocking calls run in the event loop: the mock clock does not know that a thread is busy."""
+
+    async def run_sync(step: Callable[..., Any], *args: Any, **_: Any) -> Any:
+        await trio.lowlevel.checkpoint()
+        return step(*args)
+
+    monkeypatch.setattr(trio.to_thread, "run_sync", run_sync)
+
+
+@pytest.fixture
+def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Segments roll after some twenty of the tests' rows."""
+    monkeypatch.setattr(spool_files, "SEGMENT_BYTES_MAX", SMALL_SEGMENT_BYTES)

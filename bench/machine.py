@@ -1,0 +1,73 @@
+"""What a figure needs beside it: the machine, the commit, and how often it was measured."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROUNDS = 7  # the best is what the code can do, the spread is what the machine did meanwhile
+
+
+def cpu_name() -> str:
+    """The processor as the kernel calls it."""
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def commit() -> str:
+    """The checked out commit; ``+`` behind it where files differ from it."""
+    command = ["git", "describe", "--always", "--dirty=+", "--abbrev=10", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return done.stdout.strip()
+
+
+def emit(bench: str, case: str, rows: int, seconds: float, **more: Any) -> None:
+    """One case's line on stdout; 0 seconds where something else is counted."""
+    line = {
+        "bench": bench,
+        "case": case,
+        "rows": rows,
+        "seconds": round(seconds, 6),
+        "rows_per_s": round(rows / seconds) if seconds else None,
+        **more,
+    }
+    print(json.dumps(line), flush=True)
+
+
+def emit_machine(bench: str) -> None:
+    """The line before the cases: where and of what they are."""
+    about = {
+        "bench": bench,
+        "machine": cpu_name(),
+        "python": platform.python_version(),
+        "commit": commit(),
+    }
+    print(json.dumps(about), flush=True)
+
+
+def timed(
+    prepare: Callable[[], Any], run: Callable[[Any], int], rounds: int = ROUNDS
+) -> tuple[int, float, float]:
+    """``(rows, best seconds, median seconds)`` of cpu time; ``prepare`` is not timed.
+
+    Cpu time of this thread: the machine is shared, and waiting for it is nobody's work.
+    """
+    times = []
+    rows = 0
+    for _ in range(rounds):
+        state = prepare()
+        start_ns = time.thread_time_ns()
+        rows = run(state)
+        times.append((time.thread_time_ns() - start_ns) / 1e9)
+    times.sort()
+    return rows, times[0], times[len(times) // 2]

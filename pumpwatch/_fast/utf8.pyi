@@ -1,0 +1,3 @@
+"""UTF-8 checked, for C modules; Python sees a function for tests."""
+
+def is_text(data: bytes) -> bool: ...

@@ -1,0 +1,1 @@
+"""From a Korean notice to a proven answer."""

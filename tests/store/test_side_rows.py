@@ -1,0 +1,245 @@
+"""Lines of the small tables, read back by an independent reader."""
+
+from __future__ import annotations
+
+import io
+import math
+import random
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pumpwatch.model import Hole, Instrument
+from pumpwatch.store.quarantine import ROWS_PER_MINUTE_MAX
+from pumpwatch.store.schema import MIGRATIONS, TABLES
+from pumpwatch.store.schema_file import shapes_of
+from pumpwatch.store.side_rows import TEXT_CHARACTERS_MAX, side_row
+from pumpwatch.store.side_tables import SideTables
+from pumpwatch.store.spool import Spool
+from tests._fast.ilp_reading import Line, Nanoseconds, read_lines
+from tests.store.records import WALL_NS, SetClock, held, opened
+
+TEXTS = st.text(max_size=50)
+FIELDS = st.dictionaries(
+    st.sampled_from(["a", "b", "c", "d"]),
+    st.one_of(
+        st.none(), st.booleans(), st.integers(-(2**63) + 1, 2**63 - 1),
+        st.floats(allow_nan=False, allow_infinity=False), TEXTS,
+    ),
+    max_size=4,
+)  # fmt: skip
+TAGS = st.dictionaries(st.sampled_from(["t", "u"]), st.one_of(st.none(), TEXTS), max_size=2)
+TIMES = st.dictionaries(st.sampled_from(["x"]), st.one_of(st.none(), st.integers(0, 2**62)))
+
+
+def plain(text: str) -> str:
+    """Control characters become blanks, what UTF-8 cannot say a question mark."""
+    spaced = "".join(" " if character < " " else character for character in text)
+    return spaced.encode("utf-8", "replace").decode()
+
+
+@settings(deadline=None)
+@given(TAGS, FIELDS, TIMES, st.integers(1, 2**63 - 1))
+def test_every_value_reads_back(
+    tags: dict[str, str | None],
+    fields: dict[str, str | int | float | bool | None],
+    times: dict[str, int | None],
+    timestamp_ns: int,
+) -> None:
+    wanted: dict[str, object] = {
+        name: plain(value) if isinstance(value, str) else value
+        for name, value in fields.items()
+        if value is not None
+    } | {name: value for name, value in times.items() if value}
+    if not wanted:
+        with pytest.raises(ValueError, match="at least one field"):
+            side_row("t", tags, fields, timestamp_ns, time_fields=times)
+        return
+    row = side_row("t", tags, fields, timestamp_ns, time_fields=times)
+    assert row.count(b"\n") == 1
+    (line,) = read_lines(row)
+    assert line.table == "t"
+    assert line.symbols == {name: plain(value) for name, value in tags.items() if value}
+    found = {
+        name: float(value) if isinstance(value, Decimal) else value
+        for name, value in line.fields.items()
+    }
+    assert found == wanted
+    assert {name: type(found[name]) for name in fields if name in found} == {
+        name: type(wanted[name]) for name in fields if name in wanted
+    }
+    assert all(isinstance(line.fields[name], Nanoseconds) for name in times if name in wanted)
+    assert line.timestamp_ns == timestamp_ns
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_double_that_is_no_number_is_left_out(value: float) -> None:
+    """The server refuses inf, and takes NaN for NULL."""
+    assert side_row("t", {}, {"a": value, "b": 1}, 5) == b"t b=1i 5\n"
+
+
+def test_a_long_text_is_cut_before_it_is_escaped() -> None:
+    (line,) = read_lines(side_row("t", {}, {"a": '"' * (TEXT_CHARACTERS_MAX + 1)}, 5))
+    assert line.fields == {"a": '"' * TEXT_CHARACTERS_MAX}
+
+
+@pytest.mark.parametrize("timestamp_ns", [0, -1])
+def test_a_row_without_a_time_is_a_bug(timestamp_ns: int) -> None:
+    """The server would take its own clock."""
+    with pytest.raises(ValueError, match="is no timestamp"):
+        side_row("t", {}, {"a": 1}, timestamp_ns)
+
+
+# --- what the daemon puts into them ---------------------------------------------------------------
+
+
+class Feed:
+    def __init__(self, exchange: str, market_type: str) -> None:
+        self.exchange = exchange
+        self.market_type = market_type
+
+
+FEEDS = [Feed("okx", "spot"), Feed("gate", "futures")]
+
+
+@pytest.fixture
+async def spool(tmp_path: Path) -> Spool:
+    return await opened(tmp_path / "spool")
+
+
+@pytest.fixture
+def side(spool: Spool, tmp_path: Path) -> SideTables:
+    return SideTables(spool, SetClock(), FEEDS, tmp_path / "quarantine")
+
+
+def rows(spool: Spool, table: str) -> list[Line]:
+    assert spool.write_now() == 0
+    lines = read_lines(b"".join(held(spool, TABLES[table])))
+    columns = shapes_of(MIGRATIONS)[table].columns
+    for line in lines:  # the server makes no column, and refuses the whole request
+        assert line.table == table
+        assert {*line.symbols, *line.fields} <= set(columns)
+        assert all(columns[name] == "SYMBOL" for name in line.symbols)
+    return lines
+
+
+def hole(**changes: object) -> Hole:
+    facts: dict[str, object] = {
+        "symbol": "BTCUSDT", "cause": "id_jump", "first_id": 5, "last_id": 9,
+        "from_ns": WALL_NS - 10, "to_ns": WALL_NS,
+    }  # fmt: skip
+    return Hole(**(facts | changes))  # type: ignore[arg-type]
+
+
+async def test_holes_open_rows_of_the_ledger(spool: Spool, side: SideTables) -> None:
+    side.holes(FEEDS[0], [hole(), hole(cause="cut", first_id=0, last_id=0, to_ns=0)])
+    side.holes(FEEDS[1], [hole(symbol="ETHUSDT", cause="merged_range")])
+    side.holes(FEEDS[1], [])
+    known, unknown, other = rows(spool, "feed_gaps")
+    assert known.symbols == {
+        "exchange": "okx", "market_type": "spot", "symbol": "BTCUSDT", "cause": "id_jump",
+        "state": "confirmed",
+    }  # fmt: skip
+    assert (known.fields["first_id"], known.fields["last_id"], known.fields["missing"]) == (5, 9, 5)
+    assert (known.fields["from_ts"], known.fields["to_ts"]) == (WALL_NS - 10, WALL_NS)
+    assert known.fields["exact"] is True
+    assert known.fields["revision"] == 1
+    assert unknown.symbols["state"] == "suspected"
+    assert unknown.fields["missing"] == -1
+    assert unknown.fields["exact"] is False
+    assert not {"first_id", "last_id", "to_ts"} & set(unknown.fields)  # NULL: still open
+    assert other.symbols["exchange"] == "gate"
+    # The clock stands still, and no two rows have the same key.
+    assert len({line.timestamp_ns for line in (known, unknown, other)}) == 3
+    assert len({line.fields["gap_id"] for line in (known, unknown, other)}) == 3
+
+
+async def test_instruments_say_what_a_list_shows(spool: Spool, side: SideTables) -> None:
+    side.instruments(
+        Instrument(
+            feed="kucoin_futures", venue_symbol=f"{base}USDTM", symbol=f"{base}USDT", base=base,
+            quote="USDT", coin="PEPE", unit=1000, contract_value="0.001", price_exponent=-8,
+            krw_upbit=True,
+        )
+        for base in ("1000PEPE", "哈基米")
+    )  # fmt: skip
+    first, second = rows(spool, "instruments")
+    assert first.symbols == {
+        "exchange": "kucoin", "market_type": "futures", "symbol": "1000PEPEUSDT",
+        "status": "trading",
+    }  # fmt: skip
+    assert first.fields == {
+        "venue_symbol": "1000PEPEUSDTM", "base": "1000PEPE", "quote": "USDT", "coin": "PEPE",
+        "unit": 1000, "contract_value": "0.001", "price_exponent": -8, "krw_upbit": True,
+        "revision": 1,
+    }  # fmt: skip
+    assert second.symbols["symbol"] == "哈基米USDT"
+
+
+async def test_what_was_not_understood_is_kept_with_its_text(
+    spool: Spool, side: SideTables
+) -> None:
+    raw = b'{"e":"\xff\n"}'
+    side.keep(FEEDS[0], "malformed", raw, 0, "no price")
+    side.keep(FEEDS[0], "malformed", raw, 3)
+    first, second = rows(spool, "quarantine")
+    assert first.symbols == {"exchange": "okx", "market_type": "spot", "reason": "malformed"}
+    assert first.fields == {"raw": '{"e":"\\xff "}', "detail": "no price", "rows": 0}
+    assert second.fields["rows"] == 3
+    assert first.timestamp_ns < second.timestamp_ns
+
+
+async def test_a_refused_line_is_kept_with_the_servers_words(
+    spool: Spool, side: SideTables
+) -> None:
+    side.refused_line(2, b"trades,exchange=gate price==\x10\xff 5\n", "cast error")
+    side.refused_line(0, b"feed_gaps,cause=x a=1 5\n", "no such column")
+    first, second = rows(spool, "quarantine")
+    assert first.symbols == {"exchange": "gate", "market_type": "futures", "reason": "refused"}
+    assert first.fields["detail"] == "cast error"
+    assert first.fields["rows"] == 1
+    assert str(first.fields["raw"]).startswith("trades,exchange=gate price==")
+    assert second.symbols == {"reason": "refused"}
+
+
+async def test_a_refused_line_of_the_quarantine_itself_makes_no_new_row(
+    spool: Spool, side: SideTables
+) -> None:
+    """It would be refused again, and the next one, for ever."""
+    side.refused_line(0, b'quarantine,reason=refused raw="x" 5\n', "cast error")
+    assert rows(spool, "quarantine") == []
+    assert side.quarantine.overflowed == {("_", "refused"): 1}
+    side.close()
+
+
+async def test_times_of_a_table_never_repeat_though_the_clock_does(
+    spool: Spool, tmp_path: Path
+) -> None:
+    clock = SetClock()
+    side = SideTables(spool, clock, FEEDS, tmp_path)
+    rng = random.Random(3)
+    for _ in range(50):
+        clock.now_ns += rng.choice([-1_000_000_000, 0, 0, 1])
+        side.keep(FEEDS[0], "malformed", b"same", 0)
+    times = [line.timestamp_ns for line in rows(spool, "quarantine")]
+    assert times == sorted(set(times))
+    assert len(times) == 50
+
+
+async def test_refused_lines_beyond_the_cap_lie_in_a_file_at_once(
+    spool: Spool, side: SideTables, tmp_path: Path
+) -> None:
+    """Their segment may be released when the writer has passed them."""
+    for number in range(ROWS_PER_MINUTE_MAX + 3):
+        side.refused_line(1, b"trades,feed=1 id=%di 5\n" % number, "cast error")
+    (path,) = (tmp_path / "quarantine").iterdir()
+    reader = zstandard.ZstdDecompressor().stream_reader(
+        io.BytesIO(path.read_bytes()), read_across_frames=True
+    )
+    assert len(reader.read().splitlines()) == 3
+    assert len(rows(spool, "quarantine")) == ROWS_PER_MINUTE_MAX
+    side.close()
