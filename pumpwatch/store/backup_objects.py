@@ -210,9 +210,7 @@ def _compare(wanted: Wanted, sink: HashingWriter, stored: HashingReader) -> None
         raise DamagedBackupError(f"object {wanted.sha256}: it is not what was stored")
 
 
-def read_object(
-    source: Source, key: Key | None, sha256: str, sink: HashingWriter
-) -> HashingReader:
+def read_object(source: Source, key: Key | None, sha256: str, sink: HashingWriter) -> HashingReader:
     """Unpack an object into ``sink``; returns what was read of it, to the last byte.
 
     Raises DamagedBackupError where its content is not that of its name.
@@ -249,6 +247,7 @@ class HashingReader:
         self.size_bytes = 0
 
     def read(self, size: int = -1) -> bytes:
+        """As a file; counts and hashes."""
         chunk = self._file.read(size)
         self.hash.update(chunk)
         self.size_bytes += len(chunk)
@@ -265,6 +264,7 @@ class HashingWriter:
         self.failure: OSError | None = None
 
     def write(self, chunk: bytes) -> int:
+        """As a file; counts and hashes. Raises OSError, and keeps it as ``failure``."""
         self.hash.update(chunk)
         self.size_bytes += len(chunk)
         if self._file is not None:
