@@ -31,6 +31,7 @@ BASE = {
 ROOTS = {
     "daemon", "monitor", "demo", "status", "schema_verbs", "environment", "init_config", "tally",
     "cli", "cli_check", "cli_data", "cli_print", "cli_run", "cli_listings", "__main__",
+    "cli_backup", "cli_retention", "upkeep_verbs",
 }  # fmt: skip
 MAY_IMPORT = {
     "_fast": BASE,
@@ -48,7 +49,8 @@ MAY_IMPORT = {
 # Decides without I/O: no trio, no sockets, no files, no clock.
 SANS_IO = {
     "model.py", "errors.py", "balance.py", "rates.py", "capture/session.py", "capture/plan.py", "capture/subscriptions.py",
-    "store/segment.py", "store/progress.py", "venues/spec.py", "venues/binance.py",
+    "store/segment.py", "store/progress.py", "store/retention_plan.py", "store/backup_manifest.py",
+    "venues/spec.py", "venues/binance.py",
     "venues/bybit.py", "venues/okx.py", "venues/kucoin.py", "venues/gate.py", "venues/phemex.py",
 }  # fmt: skip
 IO_MODULES = {"trio", "trio_websocket", "httpx", "socket", "psycopg", "time", "os", "subprocess"}
