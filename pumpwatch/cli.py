@@ -13,7 +13,15 @@ from typing import Annotated
 
 import typer
 
-from pumpwatch import cli_backup, cli_check, cli_data, cli_listings, cli_retention, cli_run
+from pumpwatch import (
+    cli_backup,
+    cli_check,
+    cli_data,
+    cli_gaps,
+    cli_listings,
+    cli_retention,
+    cli_run,
+)
 from pumpwatch.errors import EXIT_GOOD, EXIT_UNAVAILABLE, EXIT_USAGE, PumpWatchError
 
 PROGRAM = "python -m pumpwatch"
@@ -30,6 +38,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+gaps = typer.Typer(help="List the holes of the record, or show one.")
 schema = typer.Typer(help="Make the tables, or compare them with this version.")
 
 
@@ -60,6 +69,9 @@ app.command()(cli_check.check)
 app.command()(cli_check.doctor)
 app.command()(cli_data.status)
 app.command()(cli_data.trades)
+app.add_typer(gaps, name="gaps")
+gaps.command("list")(cli_gaps.gaps_list)
+gaps.command("show")(cli_gaps.gaps_show)
 app.add_typer(cli_listings.group, name="listings")
 app.add_typer(schema, name="schema")
 schema.command("apply")(cli_data.schema_apply)

@@ -18,17 +18,19 @@ import trio
 
 from pumpwatch._fast.road import VenueClock
 from pumpwatch.budget import host_memory_mib, plan_memory
-from pumpwatch.capture.feed import ConnectPacer, run_feed
+from pumpwatch.capture.feed import FeedRun
 from pumpwatch.capture.feed_state import FeedState
 from pumpwatch.capture.krw import KrwCoins
+from pumpwatch.capture.ledger import Ledger
+from pumpwatch.capture.pacing import ConnectPacer
 from pumpwatch.clock import Clock, SystemClock
 from pumpwatch.config import Config, RunOptions
 from pumpwatch.errors import EXIT_GOOD, SchemaError, ServerError
 from pumpwatch.listing.events import EventLog
 from pumpwatch.listing.stored import load_events
 from pumpwatch.listing.watch import ListingWatch
-from pumpwatch.model import Instrument
 from pumpwatch.monitor import Monitor
+from pumpwatch.past import Past
 from pumpwatch.rest import RestClient
 from pumpwatch.store.applied import AppliedWatch
 from pumpwatch.store.embedded import hold_data_dir, run_server
@@ -49,6 +51,7 @@ FLUSH_S = 0.01  # rows wait at most this long for their record (promise 1)
 DRAIN_POLL_S = 0.05
 REPLAY_S_MAX = 600.0  # then the events are loaded although an earlier run's rows are not applied
 KRW_WAIT_S = 3.0  # for the won market lists, which only matter where a venue takes fewer symbols
+PAST_WAIT_S = 3.0  # for what earlier runs left in the tables; it may also come later
 CAPTURE_END_S = 10.0  # for closing handshakes; then the sockets are dropped
 
 
@@ -77,10 +80,11 @@ class Daemon:
         self.writers: list[TableWriter] = []
         self.watch: AppliedWatch | None = None
         self.side = SideTables(self.spool, clock, FEEDS, config.data_dir / "quarantine")
+        self.ledger = Ledger(clock.wall_ns, self.side.gaps, f"{rng.getrandbits(32):08x}")
         venue_clock = VenueClock()
         self.feeds = [
             FeedState(
-                spec, number, self.spool, self.side, clock, venue_clock,
+                spec, number, self.spool, self.side, clock, venue_clock, self.ledger,
                 history_ns=config.feeds[spec.name].history_s * 1_000_000_000,
             )
             for number, spec in enumerate(FEEDS, start=1)
@@ -120,9 +124,11 @@ class Daemon:
                 self._start_writers(store, sender)
                 store.start_soon(self.watch.run)
                 store.start_soon(self.monitor.run)
+                past = Past(sql, self.tables, self.spool.files.table_ends(), self.ledger)
+                store.start_soon(past.run)
                 async with trio.open_nursery() as listing:
                     listing.start_soon(self._watch_listings, sql)
-                    await self._with_capture(task_status)
+                    await self._with_capture(past, task_status)
                     listing.cancel_scope.cancel()
                 self.state = "draining"
                 await self._drain()
@@ -174,7 +180,7 @@ class Daemon:
             self.writers.append(writer)
             nursery.start_soon(writer.run)
 
-    async def _with_capture(self, task_status: trio.TaskStatus[Daemon]) -> None:
+    async def _with_capture(self, past: Past, task_status: trio.TaskStatus[Daemon]) -> None:
         async with RestClient(self.config, self._child_rng()) as rest:
             krw = KrwCoins(rest, self.config.listing)
             pacers = {spec.exchange: ConnectPacer(spec.connect_interval_s) for spec in FEEDS}
@@ -184,12 +190,14 @@ class Daemon:
                     async with trio.open_nursery() as capture:
                         capture.start_soon(krw.run, self.stop)
                         await krw.first(KRW_WAIT_S)
+                        await past.known(PAST_WAIT_S)
                         for feed in self.feeds:
-                            capture.start_soon(
-                                run_feed, feed, self.config.feeds[feed.spec.name], rest,
+                            run = FeedRun(
+                                feed, self.config.feeds[feed.spec.name], rest,
                                 pacers[feed.spec.exchange], self._child_rng(), self.stop,
-                                krw.coins, self._on_instruments,
+                                krw.coins, past.instruments_of(feed.spec.name),
                             )  # fmt: skip
+                            capture.start_soon(run.run, past.resume)
                         capture.start_soon(self._end_capture, hard_end)
                         self.state = "running"
                         self.capturing.set()
@@ -204,9 +212,6 @@ class Daemon:
         await self.stop.wait()
         self.state = "closing"
         hard_end.deadline = trio.current_time() + CAPTURE_END_S
-
-    def _on_instruments(self, feed: FeedState, instruments: list[Instrument]) -> None:
-        self.side.instruments(instruments)
 
     async def _flush_loop(self) -> None:
         while True:

@@ -31,6 +31,15 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
     volume_quote: float = 0.0  # 24 h, for choosing where a venue lets us have fewer
 
 
+class InstrumentState(msgspec.Struct, frozen=True, kw_only=True):
+    """An instrument as it is from ``valid_from_ns`` on: one row of the table instruments."""
+
+    instrument: Instrument
+    valid_from_ns: int
+    first_seen_ns: int
+    revision: int = 1
+
+
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """One spool record: ILP lines of one table (and, for trades, of one feed)."""
 
@@ -52,6 +61,42 @@ class Hole(msgspec.Struct, frozen=True, kw_only=True):
     to_ns: int
 
 
+class Gap(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of the ledger (table feed_gaps) at one moment of its life: a hole of one symbol.
+
+    ``from_ns`` and ``to_ns`` bound the exchange times that missing rows may have. Where ids count
+    up, ``first_id`` is the first that may be missing, and ``last_id`` the last, once that is known.
+    """
+
+    gap_id: str
+    opened_ns: int  # ours; a part that was split off keeps the whole one's
+    exchange: str
+    market_type: str
+    symbol: str  # "*": any of the feed
+    cause: str
+    from_ns: int = 0  # 0: not known
+    to_ns: int = 0  # 0: still open
+    first_id: int = 0  # 0: no ids
+    last_id: int = 0  # 0: not known
+    missing: int = -1  # rows; -1: not known
+    exact: bool = False  # ``missing`` is counted, not estimated
+    state: str = "suspected"  # suspected, confirmed, filled, empty, lost
+    filled_rows: int = 0
+    closed_ns: int = 0
+    reason: str = ""
+    revision: int = 1
+
+    @property
+    def feed(self) -> str:
+        """Its name: binance_spot."""
+        return f"{self.exchange}_{self.market_type}"
+
+    @property
+    def is_open(self) -> bool:
+        """Nobody has said yet what became of it."""
+        return self.state in ("suspected", "confirmed")
+
+
 class FeedName(Protocol):
     """What a row of a side table says of its feed."""
 
@@ -68,8 +113,12 @@ class SideSink(Protocol):
         """Put a message that could not be read, or had refused rows, into quarantine."""
         ...
 
-    def holes(self, feed: FeedName, holes: Iterable[Hole]) -> None:
-        """Open ledger rows; they go in front of the rows that showed the holes (R3)."""
+    def gaps(self, rows: Iterable[Gap]) -> None:
+        """Write ledger rows; they go in front of the rows that showed the holes (R3)."""
+        ...
+
+    def instruments(self, states: Iterable[InstrumentState]) -> None:
+        """Write what instruments are from now on."""
         ...
 
 

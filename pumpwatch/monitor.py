@@ -118,11 +118,14 @@ class Monitor:
         road = feed.road
         lag_ns = road.last_receive_ns - road.last_exchange_ns
         errors = [c.error for c in feed.connections if c.error and c.state != "open"]
+        gaps = self._daemon.ledger.open_gaps(feed.spec.name)
         return {
             "feed": feed.spec.name,
             "state": feed.state,
+            "healthy": feed.state == "running" and feed.subscribed == feed.wanted,
             "connections": sum(c.state == "open" for c in feed.connections),
             "reconnects": sum(c.reconnects for c in feed.connections),
+            "replacements": feed.replacements,
             "subscribed": feed.subscribed,
             "wanted": feed.wanted,
             "refused": feed.refused,
@@ -130,6 +133,10 @@ class Monitor:
             "left_out_symbols": [instrument.symbol for instrument in feed.left_out],
             "rows_per_s": self._rows_per_s.get(feed.spec.name, 0.0),
             "lag_ms": lag_ns / 1e6 if road.last_exchange_ns else None,
+            "unchecked": len(feed.unheard()),
+            "gaps_suspected": sum(gap.state == "suspected" for gap in gaps),
+            "gaps_confirmed": sum(gap.state == "confirmed" for gap in gaps),
+            "disagreements": feed.agreement.differences if feed.agreement else None,
             "error": feed.error or (errors[0] if errors else ""),
             **counts,
         }

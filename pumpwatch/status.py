@@ -45,7 +45,7 @@ def render_status(document: dict[str, Any]) -> str:
         f"pumpwatch {document['version']}  {document['state']}  pid {document['pid']}"
         f"  up {document['uptime_s']:.0f} s  as of {document['at']}",
         f"{'feed':<16}{'state':<10}{'conn':>5}{'subscribed':>12}{'left out':>9}"
-        f"{'rows':>13}{'rows/s':>9}{'lag ms':>8}",
+        f"{'rows':>13}{'rows/s':>9}{'lag ms':>8}{'gaps':>8}",
     ]
     for feed in document["feeds"]:
         subscribed = f"{feed['subscribed']}/{feed['wanted']}"
@@ -53,6 +53,7 @@ def render_status(document: dict[str, Any]) -> str:
         lines.append(
             f"{feed['feed']:<16}{feed['state']:<10}{feed['connections']:>5}{subscribed:>12}"
             f"{feed['left_out']:>9}{feed['passed']:>13,}{feed['rows_per_s']:>9,.0f}{lag:>8}"
+            f"{feed['gaps_suspected'] + feed['gaps_confirmed']:>8}"
         )
     store = document["store"]
     lines += [
@@ -66,9 +67,19 @@ def render_status(document: dict[str, Any]) -> str:
         f" database {document['database_rss_mib']:.0f} MiB",
         "balance   " + ("; ".join(document["differences"]) or "every row accounted for"),
     ]
-    lines += [f"          {feed['feed']}: {feed['error']}" for feed in document["feeds"]
-              if feed["error"]]  # fmt: skip
+    lines += [f"          {feed['feed']}: {note}" for feed in document["feeds"]
+              for note in _notes(feed)]  # fmt: skip
     return "\n".join(lines)
+
+
+def _notes(feed: dict[str, Any]) -> list[str]:
+    """What a person should know of one feed."""
+    notes = [feed["error"]] if feed["error"] else []
+    if feed["gaps_confirmed"]:
+        notes.append(f"{feed['gaps_confirmed']} holes are confirmed (`gaps list --open`)")
+    if feed["unchecked"]:
+        notes.append(f"{feed['unchecked']} symbols without a trade since they are subscribed")
+    return notes
 
 
 def _seconds(value: float | None) -> str:

@@ -21,7 +21,7 @@ from pumpwatch.errors import ConfigError, ServerError, UsageError
 
 ROOT = Path(__file__).parent.parent
 MANUAL = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
-VERBS = ("run", "init", "demo", "check", "doctor", "status", "trades", "listings", "backup",
+VERBS = ("run", "init", "demo", "check", "doctor", "status", "trades", "gaps", "listings", "backup",
          "retention", "schema", "sim", "version")  # fmt: skip
 
 
@@ -118,7 +118,9 @@ def test_an_unknown_verb_ends_with_64(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("verb", ["check", "doctor", "run", "status", "trades BTCUSDT"])
+@pytest.mark.parametrize(
+    "verb", ["check", "doctor", "run", "status", "trades BTCUSDT", "gaps list"]
+)
 def test_bad_settings_end_with_78(
     verb: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -297,7 +299,7 @@ def test_the_manual_knows_every_verb_and_option() -> None:
         assert f"| `{verb}` |" in MANUAL, verb
         for part in (command, *getattr(command, "commands", {}).values()):
             options = {option for parameter in part.params for option in parameter.opts}
-            for option in options - {"--help", "-h", "symbol", "args"}:
+            for option in options - {"--help", "-h", "symbol", "gap_id", "args"}:
                 assert option in MANUAL, option
 
 

@@ -30,8 +30,8 @@ BASE = {
 # Parts meet in the composition root (and in the verbs that run it), through model.py's Protocols.
 ROOTS = {
     "daemon", "monitor", "demo", "status", "schema_verbs", "environment", "init_config", "tally",
-    "cli", "cli_check", "cli_data", "cli_print", "cli_run", "cli_listings", "__main__",
-    "cli_backup", "cli_retention", "upkeep_verbs",
+    "cli", "cli_check", "cli_data", "cli_gaps", "cli_print", "cli_run", "cli_listings", "past",
+    "__main__", "cli_backup", "cli_retention", "upkeep_verbs",
 }  # fmt: skip
 MAY_IMPORT = {
     "_fast": BASE,
@@ -48,7 +48,9 @@ MAY_IMPORT = {
 }
 # Decides without I/O: no trio, no sockets, no files, no clock.
 SANS_IO = {
-    "model.py", "errors.py", "balance.py", "rates.py", "capture/session.py", "capture/plan.py", "capture/subscriptions.py",
+    "model.py", "errors.py", "balance.py", "rates.py", "capture/session.py", "capture/plan.py",
+    "capture/subscriptions.py", "capture/ledger.py", "capture/open_gaps.py", "capture/ranges.py",
+    "capture/coverage.py", "capture/roster.py", "capture/agreement.py",
     "store/segment.py", "store/progress.py", "store/retention_plan.py", "store/backup_manifest.py",
     "venues/spec.py", "venues/binance.py",
     "venues/bybit.py", "venues/okx.py", "venues/kucoin.py", "venues/gate.py", "venues/phemex.py",

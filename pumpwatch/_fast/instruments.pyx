@@ -5,7 +5,7 @@ from libc.string cimport memcpy, memset
 
 from decimal import Decimal
 
-from pumpwatch._fast.sequence cimport MISSING_MAX, Position, position_free, position_init
+from pumpwatch._fast.sequence cimport MISSING_MAX, Position, forget_ids, position_free, position_init
 from pumpwatch._fast.trade cimport uint128
 from pumpwatch._fast.words cimport load_word, same_bytes
 
@@ -234,3 +234,12 @@ cdef class InstrumentTable:
             position.missing[position.missing_count].last = last
             position.missing_count += 1
         return True
+
+    def forget(self, uint32_t number, uint64_t first, uint64_t last):
+        """No trade has the ids ``first`` to ``last``: they are missing no more (R2, ``not_offered``).
+
+        Returns False where that would leave more holes than are kept: nothing changed.
+        """
+        if number >= self.count:
+            raise IndexError(f"no instrument {number}")
+        return bool(forget_ids(&self.instruments[number].position, first, last))

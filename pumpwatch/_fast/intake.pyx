@@ -11,13 +11,17 @@ from pumpwatch._fast.frames cimport (
 )
 from pumpwatch._fast.ilp cimport render_received
 from pumpwatch._fast.parser cimport parse_message
-from pumpwatch._fast.road cimport REFUSED_NOT, lane_free, lane_take_news
+from pumpwatch._fast.road cimport (
+    REFUSED_NOT, TALLY_SHIFT, TALLY_SPANS, lane_begin_tally, lane_free, lane_take_news,
+)
 from pumpwatch._fast.trade cimport PARSE_OTHER, PARSE_TRADES
 from pumpwatch._fast.utf8 cimport is_utf8
 
 from pumpwatch._fast.frames import CLOSE_CODES, ERROR_TEXTS
 from pumpwatch._fast.road import REFUSALS
 from pumpwatch.errors import ProtocolError
+
+SPAN_SHIFT = TALLY_SHIFT
 
 cdef enum:
     FOR_SESSION = -1
@@ -230,3 +234,39 @@ cdef class Intake:
         for i in range(self.lane.capacity):
             met += self.lane.met[i]
         return met
+
+    def heard_ns(self, uint32_t number) -> int:
+        """When this instrument's last row, repeat or not, came on this connection (our clock, ns); 0: none did."""
+        return self.lane.heard_ns[number] if number < self.lane.capacity else 0
+
+    def heard_since(self, int64_t since_ns):
+        """Numbers of the instruments of which a row came on this connection at ``since_ns`` or later."""
+        cdef uint32_t i
+        return [i for i in range(self.lane.capacity) if self.lane.heard_ns[i] >= since_ns and self.lane.heard_ns[i]]
+
+    @property
+    def receive_ns(self):
+        """When bytes came last (our clock, ns); 0: none did."""
+        return self.lane.receive_ns
+
+    def begin_tally(self):
+        """Count rows by span of exchange time from now on, to be compared with another connection's."""
+        if not lane_begin_tally(&self.lane):
+            raise MemoryError("no room for a tally")
+
+    def take_tally(self, int64_t span):
+        """``{instrument number: rows}`` of one span (exchange ns >> 33), which begins anew.
+
+        To be read when our clock is three spans on, or up to five.
+        """
+        cdef uint32_t i
+        cdef uint32_t* rows
+        counted = {}
+        if self.lane.tally == NULL:
+            return counted
+        for i in range(self.lane.capacity):
+            rows = &self.lane.tally[i * TALLY_SPANS + (span & (TALLY_SPANS - 1))]
+            if rows[0]:
+                counted[i] = rows[0]
+                rows[0] = 0
+        return counted

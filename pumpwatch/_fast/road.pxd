@@ -22,6 +22,10 @@ cdef enum Refusal:
     REFUSED_OVERFLOW = 3    # the quantity does not fit 128 bits (R15)
     REFUSED_MEMORY = 4
 
+cdef enum:
+    TALLY_SPANS = 8
+    TALLY_SHIFT = 33        # a span is 2**33 ns of exchange time, 8.6 s
+
 cdef struct News:
     NewsKind kind
     uint32_t instrument
@@ -45,6 +49,8 @@ cdef struct Counts:         # messages are messages, all else is rows (promise 5
 cdef struct Lane:           # what one connection knows beyond its feed
     uint8_t* met            # by instrument: a row came on this connection
     int64_t* held_ns        # by instrument: the newest row held before its first message or snapshot
+    int64_t* heard_ns       # by instrument: when its last row came on this connection, our clock; 0: none
+    uint32_t* tally         # by instrument: rows of each of the last TALLY_SPANS spans; NULL: not counted
     Ordinals** ordinals     # by instrument, on venues without trade ids
     uint32_t capacity
     News* news
@@ -88,6 +94,8 @@ cdef class FeedRoad:
     cdef Refusal take_past(self, Trade* trade, int32_t ordinal) noexcept nogil
 
 
+# From now on the lane counts its rows by span; 0: no memory.
+cdef bint lane_begin_tally(Lane* lane) noexcept nogil
 cdef bint lane_reserve(Lane* lane, uint32_t instruments) noexcept nogil
 cdef void lane_free(Lane* lane) noexcept
 cdef list lane_take_news(Lane* lane)

@@ -40,6 +40,8 @@ cdef int64_t FUTURE_NS = 86400000000000             # a row a day ahead would ma
 cdef bint lane_reserve(Lane* lane, uint32_t instruments) noexcept nogil:
     cdef uint8_t* met
     cdef int64_t* held_ns
+    cdef int64_t* heard_ns
+    cdef uint32_t* tally
     cdef Ordinals** ordinals
     cdef uint32_t capacity
     if instruments <= lane.capacity:
@@ -53,15 +55,39 @@ cdef bint lane_reserve(Lane* lane, uint32_t instruments) noexcept nogil:
     if held_ns == NULL:
         return 0
     lane.held_ns = held_ns
+    heard_ns = <int64_t*>realloc(lane.heard_ns, capacity * sizeof(int64_t))
+    if heard_ns == NULL:
+        return 0
+    lane.heard_ns = heard_ns
+    if lane.tally != NULL:
+        tally = <uint32_t*>realloc(lane.tally, capacity * TALLY_SPANS * sizeof(uint32_t))
+        if tally == NULL:
+            return 0
+        lane.tally = tally
+        memset(tally + lane.capacity * TALLY_SPANS, 0, (capacity - lane.capacity) * TALLY_SPANS * sizeof(uint32_t))
     ordinals = <Ordinals**>realloc(lane.ordinals, capacity * sizeof(Ordinals*))
     if ordinals == NULL:
         return 0
     lane.ordinals = ordinals
     memset(met + lane.capacity, 0, capacity - lane.capacity)
     memset(held_ns + lane.capacity, 0, (capacity - lane.capacity) * sizeof(int64_t))
+    memset(heard_ns + lane.capacity, 0, (capacity - lane.capacity) * sizeof(int64_t))
     memset(ordinals + lane.capacity, 0, (capacity - lane.capacity) * sizeof(Ordinals*))
     lane.capacity = capacity
     return 1
+
+
+cdef bint lane_begin_tally(Lane* lane) noexcept nogil:
+    if lane.tally == NULL:
+        lane.tally = <uint32_t*>calloc(max(lane.capacity, 1) * TALLY_SPANS, sizeof(uint32_t))
+    return lane.tally != NULL
+
+
+cdef inline void count_row(Lane* lane, const Trade* trade) noexcept nogil:
+    # A row that is much older than its arrival would fall into a span that was read already.
+    cdef int64_t age = (lane.receive_ns >> TALLY_SHIFT) - (trade.exchange_ns >> TALLY_SHIFT)
+    if -1 <= age <= 2:
+        lane.tally[trade.instrument * TALLY_SPANS + ((trade.exchange_ns >> TALLY_SHIFT) & (TALLY_SPANS - 1))] += 1
 
 
 cdef void lane_free(Lane* lane) noexcept:
@@ -71,6 +97,8 @@ cdef void lane_free(Lane* lane) noexcept:
             ordinals_free(lane.ordinals[i])
     free(lane.ordinals)
     free(lane.held_ns)
+    free(lane.heard_ns)
+    free(lane.tally)
     free(lane.met)
     free(lane.news)
     memset(lane, 0, sizeof(Lane))
@@ -218,6 +246,9 @@ cdef class FeedRoad:
         for i in range(self.batch.count):
             if self.batch.trades[i].instrument != NO_INSTRUMENT:
                 lane.met[self.batch.trades[i].instrument] = 1
+                lane.heard_ns[self.batch.trades[i].instrument] = lane.receive_ns
+                if lane.tally != NULL:
+                    count_row(lane, &self.batch.trades[i])
         self.last_receive_ns = lane.receive_ns
         return first
 

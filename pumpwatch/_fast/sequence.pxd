@@ -35,6 +35,9 @@ cdef Verdict observe_id(Position* position, uint64_t trade_id, int64_t exchange_
 cdef Verdict observe_range(Position* position, uint64_t first, uint64_t last, int64_t exchange_ns,
                            IdRange* skipped, IdRange* merged) noexcept nogil
 
+# Ids that no trade has are missing no more. 0: a hole would have to be split, and there is no place.
+cdef bint forget_ids(Position* position, uint64_t first, uint64_t last) noexcept nogil
+
 
 cdef class SeenIds:
     """Recent ids of feeds whose ids do not count up: remembers, never guesses."""

@@ -72,6 +72,37 @@ cdef bint take_missing(Position* position, uint64_t trade_id) noexcept nogil:
     return 0
 
 
+cdef bint forget_ids(Position* position, uint64_t first, uint64_t last) noexcept nogil:
+    cdef uint32_t i = 0
+    cdef IdRange hole
+    if first > last:
+        return 1
+    while i < position.missing_count:
+        hole = position.missing[i]
+        if hole.last < first or hole.first > last:
+            i += 1
+            continue
+        if hole.first < first and hole.last > last and position.missing_count == MISSING_MAX:
+            return 0
+        position.missing_count -= 1
+        memmove(&position.missing[i], &position.missing[i + 1], (position.missing_count - i) * sizeof(IdRange))
+        if hole.last > last:
+            insert_missing(position, i, last + 1, hole.last)
+        if hole.first < first:
+            insert_missing(position, i, hole.first, first - 1)
+            i += 1
+        if hole.last >= last:
+            break
+    return 1
+
+
+cdef void insert_missing(Position* position, uint32_t at, uint64_t first, uint64_t last) noexcept nogil:
+    memmove(&position.missing[at + 1], &position.missing[at], (position.missing_count - at) * sizeof(IdRange))
+    position.missing[at].first = first
+    position.missing[at].last = last
+    position.missing_count += 1
+
+
 cdef Verdict observe_id(Position* position, uint64_t trade_id, int64_t exchange_ns, IdRange* hole) noexcept nogil:
     cdef Verdict verdict
     if position.seen_to == 0:
@@ -194,6 +225,10 @@ cdef class Sequence:
         if verdict == VERDICT_REPEAT:
             return None, None
         return (skipped.first, skipped.last) if skipped.last else None, (merged.first, merged.last)
+
+    def forget(self, uint64_t first, uint64_t last):
+        """As ``InstrumentTable.forget``."""
+        return bool(forget_ids(&self.position, first, last))
 
     @property
     def missing(self):

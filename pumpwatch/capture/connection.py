@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import ssl
+from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 import structlog
@@ -34,6 +35,7 @@ from pumpwatch.venues.spec import Target
 log = structlog.get_logger()
 
 CONNECT_TIMEOUT_S = 15.0
+PAUSE_BLAME_S = 10.0  # an end so soon after a pause in our reading is its doing (R9)
 CLOSE_TIMEOUT_S = 5.0  # for the venue's answer to our close: what it sent before is still read
 PASSES_TO_ANSWER = 4  # of the scheduler: a ping that was handed up before is answered by then
 SEND_TIMEOUT_S = 10.0  # a request that the venue's window does not take: the connection is dead
@@ -57,44 +59,75 @@ async def open_stream(url: str) -> tuple[trio.abc.Stream, str, str]:
 
 
 class Connection:
-    """A life of one connection; a new object is made for the next one."""
+    """A life of one connection; a new object is made for the next one.
+
+    ``stop`` ends it by handshake, or at once while it is not open yet. ``leaving`` is set when
+    something is to take its place: the venue announced its end, or it has ended.
+    """
 
     def __init__(
         self,
         feed: FeedState,
-        instruments: tuple[Instrument, ...],
+        instruments: Iterable[Instrument],
         shown: ConnectionState,
         rng: random.Random,
         stop: trio.Event,
     ) -> None:
+        self.shown = shown
+        self.leaving = trio.Event()
+        self.planned: PlannedEnd | None = None
+        self.settled_ns = 0  # when the venue had taken or refused all that was asked at the start
+        self.intake = Intake(feed.road)
+        self.number = 0  # among the feed's; 0: it is not open yet
         self._feed = feed
-        self._instruments = instruments
-        self._shown = shown
+        self._wanted = dict.fromkeys(instrument.venue_symbol for instrument in instruments)
         self._rng = rng
         self._stop = stop
-        self._intake = Intake(feed.road)
         self._wake = trio.Event()
         self._closed: trio.Event | None = None  # None: we have not begun to close
         self._error: VenueError | None = None
         self._session: Session  # both are made by ``run``
         self._tap: Tap
 
+    # --- symbols that come and go -----------------------------------------------------------------
+
+    def add(self, venue_symbols: Iterable[str]) -> None:
+        """Subscribe these too, at once where it is open; the refused ones are asked for again."""
+        venue_symbols = list(venue_symbols)
+        self._wanted.update(dict.fromkeys(venue_symbols))
+        if self.number:
+            self._session.add(venue_symbols)
+            self._wake.set()
+
+    def leave(self, venue_symbols: Iterable[str]) -> None:
+        """Want these no more."""
+        venue_symbols = list(venue_symbols)
+        for name in venue_symbols:
+            self._wanted.pop(name, None)
+        if self.number:
+            self._feed.coverage.leave(self.number, venue_symbols)
+            self._session.leave(venue_symbols)
+            self.shown.subscribed = len(self._session.subscribed)
+            self._wake.set()
+
+    # --- life -------------------------------------------------------------------------------------
+
     async def run(self, target: Target) -> None:
-        """Dial, subscribe, read until the stop or a planned end. Raises VenueError for the rest."""
-        shown = self._shown
+        """Dial, subscribe, read until the stop. Raises VenueError for any other end."""
+        shown = self.shown
         shown.state = "connecting"
-        try:
-            with trio.fail_after(CONNECT_TIMEOUT_S):
-                stream, host, resource = await open_stream(target.url)
-        except (OSError, ssl.SSLError, trio.BrokenResourceError, trio.TooSlowError) as error:
-            raise VenueError(f"{self._feed.spec.name}: cannot connect: {error!r}") from error
+        found = await self._dial(target.url)
+        if found is None:
+            return
+        stream, host, resource = found
         self._session = Session(
-            self._feed.spec, self._instruments, rng=self._rng, clock=self._feed.clock,
+            self._feed.spec, self._wanted, rng=self._rng, clock=self._feed.clock,
             keepalive=target.keepalive,
         )  # fmt: skip
-        self._tap = Tap(stream, self._intake, self._feed.sink, self._feed.clock, self._on_chunk)
+        self._tap = Tap(stream, self.intake, self._feed.sink, self._feed.clock, self._on_chunk)
         try:
             async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._cancel_on_stop, nursery.cancel_scope)
                 try:
                     with trio.fail_after(CONNECT_TIMEOUT_S):
                         socket = await wrap_client_stream(
@@ -103,8 +136,7 @@ class Connection:
                         )  # fmt: skip
                 except trio.TooSlowError as error:
                     raise VenueError(f"{self._feed.spec.name}: no handshake in time") from error
-                shown.state = "open"
-                shown.opened_ns = self._feed.clock.wall_ns()
+                self._begin()
                 nursery.start_soon(self._send_due, socket)
                 nursery.start_soon(self._close_on_stop, socket)
                 await self._read_to_end(socket)
@@ -112,13 +144,50 @@ class Connection:
         except* (VenueError, HandshakeError, ConnectionClosed, LocalProtocolError) as group:
             raise self._venue_error(group) from None
         finally:
-            self._on_chunk(trio.current_time())
-            shown.subscribed = 0
-            shown.state = "closed"
+            self._end()
             with trio.move_on_after(1.0, shield=True):
                 await trio.aclose_forcefully(stream)
         if self._error is not None:
             raise self._error
+
+    async def _dial(self, url: str) -> tuple[trio.abc.Stream, str, str] | None:
+        """The stream, the Host header and the resource; None where the stop came first."""
+        found: tuple[trio.abc.Stream, str, str] | None = None
+        failure: VenueError | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._cancel_on_stop, nursery.cancel_scope)
+            try:
+                with trio.fail_after(CONNECT_TIMEOUT_S):
+                    found = await open_stream(url)
+            except (OSError, ssl.SSLError, trio.BrokenResourceError, trio.TooSlowError) as error:
+                failure = VenueError(f"{self._feed.spec.name}: cannot connect: {error!r}")
+                failure.__cause__ = error
+            nursery.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+        return found
+
+    async def _cancel_on_stop(self, scope: trio.CancelScope) -> None:
+        """Nobody waits for a connection that is not open yet."""
+        await self._stop.wait()
+        if not self.number:
+            scope.cancel()
+
+    def _begin(self) -> None:
+        self.number = self._feed.opened(self.intake)
+        self.shown.state = "open"
+        self.shown.opened_ns = self._feed.clock.wall_ns()
+
+    def _end(self) -> None:
+        now_s = trio.current_time()
+        self._on_chunk(now_s)
+        if self.number:
+            blamed_s = self._tap.paused_until_s + PAUSE_BLAME_S
+            is_ours = self._tap.is_paused or now_s < blamed_s
+            cause = "handover" if self._stop.is_set() else "backpressure" if is_ours else "cut"
+            self._feed.ended(self.number, cause)
+        self.shown.subscribed = 0
+        self.shown.state = "closed"
 
     def _venue_error(self, group: BaseExceptionGroup[Exception]) -> VenueError:
         """The first of what our tasks or trio-websocket's reader task raised."""
@@ -177,7 +246,7 @@ class Connection:
 
     async def _close_on_stop(self, socket: WebSocketConnection) -> None:
         await self._stop.wait()
-        self._shown.state = "closing"
+        self.shown.state = "closing"
         await self._close(socket)
 
     async def _close(self, socket: WebSocketConnection) -> None:
@@ -195,7 +264,7 @@ class Connection:
 
     def _on_chunk(self, now_s: float) -> None:
         """After each read: flush a large buffer, and see to what is no trade."""
-        intake, feed, shown = self._intake, self._feed, self._shown
+        intake, feed, shown = self.intake, self._feed, self.shown
         shown.messages = intake.messages
         shown.trades = intake.trades
         shown.last_received_ns = feed.road.last_receive_ns
@@ -207,6 +276,8 @@ class Connection:
             for message in messages:
                 for event in self._session.receive(message, now_s):
                     self._act_on(event)
+            if not self.settled_ns and self._session.is_settled:
+                self.settled_ns = feed.clock.wall_ns()
             self._wake.set()
         if feed.rows.size_bytes >= FLUSH_BYTES:
             feed.flush()
@@ -214,15 +285,16 @@ class Connection:
     def _act_on(self, event: object) -> None:
         name = self._feed.spec.name
         match event:
-            case Subscribed():
-                self._shown.subscribed = len(self._session.subscribed)
+            case Subscribed(symbols=symbols):
+                self.shown.subscribed = len(self._session.subscribed)
+                self._feed.carried(self.number, symbols)
             case SymbolRefused(symbol=symbol, reason=reason):
-                self._feed.refused[symbol] = reason
-                log.warning("symbol_refused", feed=name, symbol=symbol, reason=reason)
+                if self._feed.refuse(symbol, reason):
+                    log.warning("symbol_refused", feed=name, symbol=symbol, reason=reason)
             case PlannedEnd(reason=reason):
-                log.info("planned_end", feed=name, reason=reason)
-                self._error = VenueError(f"{name}: the venue announced the end: {reason}")
-                self._stop_soon()
+                log.info("planned_end", feed=name, connection=self.shown.number, reason=reason)
+                self.planned = event
+                self.leaving.set()
             case Fault(text=text):
                 self._error = VenueError(f"{name}: {text}")
                 self._stop_soon()

@@ -1,162 +1,311 @@
-"""One feed: its instruments, shared out over connections that are made again for ever."""
+"""One feed: its instruments, shared out over slots, and what changes about both while it runs."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import structlog
 import trio
 
-from pumpwatch.capture.connection import Connection
-from pumpwatch.capture.feed_state import ConnectionState, FeedState
-from pumpwatch.capture.instruments import fetch_instruments
-from pumpwatch.capture.plan import plan_connections
+from pumpwatch.capture.agreement import Agreement
+from pumpwatch.capture.feed_state import FeedState
+from pumpwatch.capture.instruments import KrwCoins, Listing, fetch_listing
+from pumpwatch.capture.ledger import Edge
+from pumpwatch.capture.pacing import Backoff, ConnectPacer
+from pumpwatch.capture.plan import plan_connections, rank, room_of, slots_max
+from pumpwatch.capture.roster import Changes, Roster
+from pumpwatch.capture.slot import Slot
 from pumpwatch.config import FeedConfig
 from pumpwatch.errors import VenueError
-from pumpwatch.model import Instrument
-from pumpwatch.rest import RestClient
-from pumpwatch.venues.spec import connection_target
+from pumpwatch.model import Instrument, InstrumentState
+from pumpwatch.venues.spec import FeedSpec, Rest, Target, connection_target
 
 log = structlog.get_logger()
 
-BACKOFF_S_MIN = 0.2
-BACKOFF_S_MAX = 30.0
-STEADY_S = 60.0  # a connection that lived this long starts again without a penalty
 LIST_RETRY_S_MAX = 15.0
+LIST_S_MIN, LIST_S_MAX = 10.0, 30.0  # between two lists (R21)
+LIST_SHARE = 0.05  # of the REST budget that lists may take
+LOOK_S = 1.0
+EARLY_RETRY_S = 5.0  # a venue that takes no subscription before the first trade is asked so often
+REFUSED_RETRY_S = 60.0
+GONE_QUIET_S = 300.0  # without a trade for so long, an instrument that is gone has had its last
 
 
-class Backoff:
-    """Growing, jittered pauses between tries."""
+class FeedRun:
+    """A feed's slots and instruments; ``run`` keeps them until ``stop``."""
 
-    def __init__(self, rng: random.Random, limit_s: float = BACKOFF_S_MAX) -> None:
+    def __init__(
+        self,
+        feed: FeedState,
+        config: FeedConfig,
+        rest: Rest,
+        pacer: ConnectPacer,
+        rng: random.Random,
+        stop: trio.Event,
+        krw_coins: Callable[[], KrwCoins],
+        known: Iterable[InstrumentState] = (),
+    ) -> None:
+        self.feed = feed
+        self.roster = Roster(known)
+        self.slots: list[Slot] = []
+        self._spec: FeedSpec = feed.spec
+        self._config = config
+        self._rest = rest
+        self._pacer = pacer
         self._rng = rng
-        self._limit_s = limit_s
-        self._failures = 0
+        self._stop = stop
+        self._krw_coins = krw_coins
+        self._copies = config.redundancy
+        self._last_slot = 0
+        self._gone: dict[str, tuple[int, float]] = {}  # rows then, and since when there was no more
+        if config.redundancy > 1:
+            feed.agreement = Agreement()
 
-    def next_s(self) -> float:
-        """The pause after one more failure: doubling, half of it by chance."""
-        delay_s = min(self._limit_s, BACKOFF_S_MIN * 2**self._failures)
-        self._failures = min(self._failures + 1, 16)
-        return delay_s * self._rng.uniform(0.5, 1.0)
+    async def target(self) -> Target:
+        """Where the next connection goes, when it is its turn. Raises VenueError."""
+        await self._pacer.turn()
+        return await connection_target(self._spec, self._rest, self._config, self._rng)
 
-    def reset(self) -> None:
-        """A success."""
-        self._failures = 0
+    async def run(self, on_listed: Callable[[FeedState], None]) -> None:
+        """Record until ``stop``; what fails here fails for this feed only, and is tried again.
 
-
-class ConnectPacer:
-    """Lets an exchange's connections start no faster than it allows; shared by both its feeds."""
-
-    def __init__(self, interval_s: float) -> None:
-        self._interval_s = interval_s
-        self._next_s = 0.0
-
-    async def turn(self) -> None:
-        """Wait for this connection's turn."""
-        now_s = trio.current_time()
-        at_s = max(now_s, self._next_s)
-        self._next_s = at_s + self._interval_s
-        await trio.sleep_until(at_s)
-
-
-async def run_feed(
-    feed: FeedState,
-    config: FeedConfig,
-    rest: RestClient,
-    pacer: ConnectPacer,
-    rng: random.Random,
-    stop: trio.Event,
-    krw_coins: Callable[[], tuple[set[str] | None, set[str] | None]],
-    on_instruments: Callable[[FeedState, list[Instrument]], None],
-) -> None:
-    """Record a feed until ``stop``; what fails here fails for this feed only, and is tried again."""
-    instruments: list[Instrument] = []
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(_cancel_on_stop, stop, nursery.cancel_scope)
-        instruments = await _list_until_had(feed, config, rest, rng, krw_coins)
-        nursery.cancel_scope.cancel()
-    if stop.is_set():
-        return
-    feed.add_instruments(instruments)
-    on_instruments(feed, instruments)
-    plan = plan_connections(
-        feed.spec, instruments,
-        connections_max=config.connections_max, redundancy=config.redundancy,
-    )  # fmt: skip
-    feed.left_out = list(plan.left_out)
-    if plan.left_out:
-        log.warning("symbols_left_out", feed=feed.spec.name, symbols=len(plan.left_out))
-    feed.state = "running"
-    async with trio.open_nursery() as nursery:
-        for number, members in enumerate(plan.connections):
-            shown = ConnectionState(number=number, wanted=len(members))
-            feed.connections.append(shown)
-            child = random.Random(rng.getrandbits(64))
-            nursery.start_soon(
-                _keep_connected, feed, config, rest, pacer, child, stop, tuple(members), shown
-            )
-    feed.state = "stopped"
-
-
-async def _cancel_on_stop(stop: trio.Event, scope: trio.CancelScope) -> None:
-    await stop.wait()
-    scope.cancel()
-
-
-async def _list_until_had(
-    feed: FeedState,
-    config: FeedConfig,
-    rest: RestClient,
-    rng: random.Random,
-    krw_coins: Callable[[], tuple[set[str] | None, set[str] | None]],
-) -> list[Instrument]:
-    """The instrument list, asked for until the venue gives one with something to record."""
-    backoff = Backoff(rng, LIST_RETRY_S_MAX)
-    while True:
-        try:
-            instruments = await fetch_instruments(feed.spec, rest, config, krw_coins())
-        except VenueError as error:
-            feed.state, feed.error = "failing", str(error)
-            log.warning("instruments_failed", feed=feed.spec.name, message=str(error))
-        else:
-            if instruments:
-                feed.error = ""
-                return instruments
-            feed.state = "failing"
-            feed.error = "no instrument matches symbols and quotes"
-            log.warning("no_instruments", feed=feed.spec.name, symbols=list(config.symbols))
-        await trio.sleep(backoff.next_s())
-
-
-async def _keep_connected(
-    feed: FeedState,
-    config: FeedConfig,
-    rest: RestClient,
-    pacer: ConnectPacer,
-    rng: random.Random,
-    stop: trio.Event,
-    instruments: tuple[Instrument, ...],
-    shown: ConnectionState,
-) -> None:
-    backoff = Backoff(rng)
-    while not stop.is_set():
-        started_s = trio.current_time()
-        try:
-            await pacer.turn()
-            if stop.is_set():
-                return
-            target = await connection_target(feed.spec, rest, config, rng)
-            await Connection(feed, instruments, shown, rng, stop).run(target)
-        except VenueError as error:
-            shown.error = str(error)
-            log.warning("connection_ended", feed=feed.spec.name, connection=shown.number,
-                        message=str(error))  # fmt: skip
-        if stop.is_set():
+        ``on_listed`` is called when the instruments are known and nothing is connected yet.
+        """
+        listing: Listing | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_cancel_when, self._stop, nursery.cancel_scope)
+            listing = await self._first_listing()
+            nursery.cancel_scope.cancel()
+        if listing is None:
             return
-        if trio.current_time() - started_s > STEADY_S:
-            backoff.reset()
-        shown.reconnects += 1
-        shown.state = "waiting"
-        with trio.move_on_after(backoff.next_s()):
-            await stop.wait()
+        changes = self._take(listing)
+        self.feed.add_instruments(changes.added)
+        on_listed(self.feed)
+        self.feed.state = "running"
+        async with trio.open_nursery() as slots:
+            self._plan(slots, changes.added)
+            async with trio.open_nursery() as watch:
+                watch.start_soon(self._poll, slots, listing.requests)
+                watch.start_soon(self._look)
+                watch.start_soon(self._ask_again)
+                await self._stop.wait()
+                self.feed.state = "stopping"
+                watch.cancel_scope.cancel()
+        self.feed.state = "stopped"
+
+    # --- lists ------------------------------------------------------------------------------------
+
+    async def _first_listing(self) -> Listing:
+        """The instrument list, asked for until the venue gives one with something to record."""
+        feed, backoff = self.feed, Backoff(self._rng, LIST_RETRY_S_MAX)
+        while True:
+            try:
+                listing = await self._fetch(is_first=True)
+            except VenueError as error:
+                feed.state, feed.error = "failing", str(error)
+                log.warning("instruments_failed", feed=self._spec.name, message=str(error))
+            else:
+                if listing.instruments:
+                    feed.error = ""
+                    return listing
+                feed.state = "failing"
+                feed.error = "no instrument matches symbols and quotes"
+                log.warning("no_instruments", feed=self._spec.name, message=feed.error,
+                            symbols=list(self._config.symbols))  # fmt: skip
+            await trio.sleep(backoff.next_s())
+
+    async def _fetch(self, *, is_first: bool) -> Listing:
+        return await fetch_listing(
+            self._spec, self._rest, self._config, self._krw_coins(), is_first=is_first
+        )
+
+    async def _poll(self, nursery: trio.Nursery, requests: int) -> None:
+        while True:
+            await trio.sleep(poll_interval_s(self._spec, requests))
+            try:
+                listing = await self._fetch(is_first=False)
+            except VenueError as error:
+                log.warning("instruments_failed", feed=self._spec.name, message=str(error))
+                continue
+            requests = listing.requests
+            self._apply(nursery, self._take(listing))
+
+    def _take(self, listing: Listing) -> Changes:
+        changes = self.roster.take(listing.instruments, listing.statuses, self.feed.clock.wall_ns())
+        if changes.held_back:
+            log.warning("list_shrank", feed=self._spec.name, missing=changes.held_back,
+                        message="not believed before a second list says so")  # fmt: skip
+        self._revalue(changes)
+        self.feed.side.instruments(changes.states)
+        return changes
+
+    def _revalue(self, changes: Changes) -> None:
+        """R13: from this list on rows count by the new value; before it, nobody knows by which."""
+        feed = self.feed
+        for old, new in changes.revalued:
+            since_ns = changes.since_ns
+            if new.venue_symbol in feed.instruments:
+                feed.flush()
+                feed.add_instruments([new])
+            reason = (
+                f"{old.contract_value} -> {new.contract_value},"
+                f" price exponent {old.price_exponent} -> {new.price_exponent}"
+            )
+            log.warning("contract_value", feed=self._spec.name, symbol=new.symbol, change=reason)
+            feed.ledger.suspect(
+                self._spec, new.symbol, "contract_value", since_ns, feed.clock.wall_ns(), reason
+            )
+
+    # --- slots ------------------------------------------------------------------------------------
+
+    def _plan(self, nursery: trio.Nursery, instruments: list[Instrument]) -> None:
+        plan = plan_connections(
+            self._spec, instruments,
+            connections_max=slots_max(self._config.connections_max), redundancy=self._copies,
+        )  # fmt: skip
+        self._leave_out(list(plan.left_out))
+        self._want(one for members in plan.connections for one in members)
+        for members in plan.connections:
+            self._open_slot(nursery, members)
+
+    def _open_slot(self, nursery: trio.Nursery, members: Iterable[Instrument]) -> None:
+        self._last_slot += 1
+        child = random.Random(self._rng.getrandbits(64))
+        slot = Slot(self._last_slot, self.feed, self, child, self._stop, members)
+        self.slots.append(slot)
+        nursery.start_soon(self._keep, slot)
+
+    async def _keep(self, slot: Slot) -> None:
+        await slot.run()
+        self.slots.remove(slot)
+
+    def _want(self, instruments: Iterable[Instrument]) -> None:
+        """What trades must be carried; what does not yet, where the venue can send it."""
+        self.feed.want(
+            one.venue_symbol
+            for one in instruments
+            if one.status == "trading" or self._spec.prelaunch_has_feed
+        )
+
+    def _leave_out(self, instruments: list[Instrument]) -> None:
+        if len(instruments) > len(self.feed.left_out):
+            log.warning("symbols_left_out", feed=self._spec.name, symbols=len(instruments))
+        self.feed.left_out = instruments
+
+    def _apply(self, nursery: trio.Nursery, changes: Changes) -> None:
+        """Subscribe what is new, see what is gone off."""
+        feed, now_s = self.feed, trio.current_time()
+        feed.add_instruments(changes.added)
+        self._place(nursery, changes.added, changes.since_ns)
+        self._want(one for one in changes.begun if self._slots_of(one))
+        for one in changes.gone:
+            self._gone[one.venue_symbol] = (self._rows(one.venue_symbol), now_s)
+        for one in changes.added:
+            self._gone.pop(one.venue_symbol, None)
+        self._leave_quiet(now_s)
+        if feed.left_out:
+            self._place(nursery, [], changes.since_ns)
+
+    def _place(self, nursery: trio.Nursery, instruments: list[Instrument], since_ns: int) -> None:
+        """Give instruments a connection; those that found no place before have another try.
+
+        What trades already was missed since the list before.
+        """
+        waiting = sorted([*self.feed.left_out, *instruments], key=rank)
+        placed: dict[Slot | None, list[Instrument]] = {}
+        left_out = []
+        for one in waiting:
+            slots = self._room_for(one, placed)
+            if not slots:
+                left_out.append(one)
+            for slot in slots:
+                placed.setdefault(slot, []).append(one)
+        for slot, some in placed.items():
+            if slot is None:
+                room = room_of(self._spec)
+                for first in range(0, len(some), room):
+                    self._open_slot(nursery, some[first : first + room])
+            else:
+                slot.add(some)
+        fresh = [one for some in placed.values() for one in some]
+        self._want(fresh)
+        late = {one.symbol for one in fresh if one.status == "trading"}
+        edges = [Edge(symbol, since_ns) for symbol in sorted(late)]
+        self.feed.ledger.cut(self._spec, edges, cause="late_subscription")
+        self._leave_out(left_out)
+        if fresh:
+            log.info("instruments_added", feed=self._spec.name, symbols=len(fresh),
+                     first=[one.symbol for one in fresh[:5]])  # fmt: skip
+
+    def _room_for(
+        self, instrument: Instrument, placed: dict[Slot | None, list[Instrument]]
+    ) -> list[Slot | None]:
+        """A slot for each copy; None stands for a new one, [] for no place."""
+        present = self._slots_of(instrument)
+        if present:
+            return []
+        room = room_of(self._spec)
+        free = sorted(
+            (slot for slot in self.slots if len(slot.members) + len(placed.get(slot, [])) < room),
+            key=lambda slot: len(slot.members) + len(placed.get(slot, [])),
+        )
+        found: list[Slot | None] = [*free[: self._copies]]
+        limit = slots_max(self._config.connections_max)
+        coming = -(-len(placed.get(None, [])) // room)
+        may_open = not limit or len(self.slots) + coming < limit
+        if len(found) < self._copies and (may_open or len(placed.get(None, [])) % room):
+            found.append(None)
+        return found
+
+    def _slots_of(self, instrument: Instrument) -> list[Slot]:
+        return [slot for slot in self.slots if instrument.venue_symbol in slot.members]
+
+    def _rows(self, venue_symbol: str) -> int:
+        number = self.feed.table.number(venue_symbol)
+        return 0 if number is None else self.feed.table.rows(number)
+
+    def _leave_quiet(self, now_s: float) -> None:
+        """Unsubscribe what is gone, after its last trade."""
+        for name, (rows, since_s) in list(self._gone.items()):
+            if self._rows(name) != rows:
+                self._gone[name] = (self._rows(name), now_s)
+            elif now_s - since_s >= GONE_QUIET_S:
+                del self._gone[name]
+                for slot in list(self.slots):
+                    slot.leave([name])
+                self.feed.unwant([name])
+                log.info("instrument_gone", feed=self._spec.name, symbol=name)
+
+    # --- once in a while --------------------------------------------------------------------------
+
+    async def _look(self) -> None:
+        while True:
+            self.feed.look()
+            await trio.sleep(LOOK_S)
+
+    async def _ask_again(self) -> None:
+        """Refusals are not for ever, least of all those of instruments that do not trade yet."""
+        next_s = trio.current_time() + REFUSED_RETRY_S
+        while True:
+            await trio.sleep(EARLY_RETRY_S)
+            names = set(self.feed.refused)
+            if trio.current_time() < next_s:
+                names -= self.feed.coverage.wanted
+            else:
+                next_s += REFUSED_RETRY_S
+            for slot in self.slots:
+                slot.ask_again(names & slot.members.keys())
+
+
+def poll_interval_s(spec: FeedSpec, requests: int) -> float:
+    """Between two lists: as short as a small share of the REST budget allows."""
+    allowance = spec.rest_allowance
+    weight_per_s = LIST_SHARE * allowance.units / allowance.per_s
+    wanted_s = requests * spec.instruments.weight / weight_per_s
+    return min(max(wanted_s, LIST_S_MIN), LIST_S_MAX)
+
+
+async def _cancel_when(event: trio.Event, scope: trio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()

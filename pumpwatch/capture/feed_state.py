@@ -1,7 +1,8 @@
-"""One feed while it runs: its road, its connections, what goes to the spool."""
+"""One feed while it runs: its road, what its connections carry, what goes to the spool."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -9,14 +10,18 @@ import msgspec
 from pumpwatch._fast.ilp import RowBuffer
 from pumpwatch._fast.instruments import InstrumentTable
 from pumpwatch._fast.road import FeedRoad, VenueClock
+from pumpwatch.capture.agreement import Agreement
+from pumpwatch.capture.coverage import Coverage
+from pumpwatch.capture.ledger import Edge, Ledger, Position
 from pumpwatch.clock import Clock
 from pumpwatch.model import Hole, Instrument, Record, RowSink, SideSink
-from pumpwatch.venues.spec import FeedSpec
+from pumpwatch.venues.spec import FeedSpec, TradeIds
 
 if TYPE_CHECKING:
-    from pumpwatch._fast.intake import News
+    from pumpwatch._fast.intake import Intake, News
 
 FLUSH_BYTES = 256 * 1024  # a record; below it the 10 ms flush takes what there is
+FIRST_TRADE_NS = 60 * 10**9  # without a row for so long, only the venue's word says that it is sent
 
 
 class ConnectionState(msgspec.Struct):
@@ -35,7 +40,7 @@ class ConnectionState(msgspec.Struct):
 
 
 class FeedState:
-    """The parts that all connections of a feed share, and the way from C to the spool."""
+    """The parts that all connections of a feed share, and the way from C to spool and ledger."""
 
     def __init__(
         self,
@@ -45,6 +50,7 @@ class FeedState:
         side: SideSink,
         clock: Clock,
         venue_clock: VenueClock,
+        ledger: Ledger,
         *,
         history_ns: int,
     ) -> None:
@@ -52,18 +58,27 @@ class FeedState:
         self.number = number
         self.instruments: dict[str, Instrument] = {}  # by venue symbol
         self.left_out: list[Instrument] = []  # wanted, but the venue's limits have no place
-        self.refused: dict[str, str] = {}
+        self.refused: dict[str, str] = {}  # by venue symbol: why
         self.connections: list[ConnectionState] = []
-        self.state = "starting"  # starting, running, failing, stopped
+        self.state = "starting"  # starting, running, failing, stopping, stopped
         self.error = ""
+        self.replacements = 0  # planned ones, that went well
         self.rows = RowBuffer()
         self.table = InstrumentTable(spec.exchange, spec.market_type)
         self.road = FeedRoad(spec.parser, self.table, self.rows, venue_clock, number, history_ns)
         self.sink = sink
         self.side = side
         self.clock = clock
+        self.ledger = ledger
+        self.coverage = Coverage()
+        self.agreement: Agreement | None = None  # with two connections per symbol
+        self._counts_up = spec.ids in (TradeIds.CONTIGUOUS, TradeIds.OBSERVED)
+        self._intakes: dict[int, Intake] = {}  # of open connections
+        self._refused_ns: dict[str, int] = {}
+        self._last_connection = 0
+        self._venue_symbols: dict[str, str] = {}  # by symbol
 
-    def add_instruments(self, instruments: list[Instrument]) -> None:
+    def add_instruments(self, instruments: Iterable[Instrument]) -> None:
         """Make instruments known to the road; numbers are given once and stay."""
         for instrument in instruments:
             self.table.add(
@@ -73,6 +88,9 @@ class FeedState:
                 instrument.price_exponent,
             )
             self.instruments[instrument.venue_symbol] = instrument
+            self._venue_symbols[instrument.symbol] = instrument.venue_symbol
+
+    # --- the way to the spool ---------------------------------------------------------------------
 
     def flush(self) -> int:
         """Hand the lines on as one record; returns the rows."""
@@ -85,13 +103,17 @@ class FeedState:
         return int(rows)
 
     def take_quarantine(self, quarantine: list[tuple[str, bytes, int]]) -> None:
-        """Keep what could not be read, with its reason."""
+        """Keep what could not be read, with its reason; somebody's trades may be missing."""
         for reason, raw, rows in quarantine:
             self.side.keep(self.spec, reason, raw, rows)
+        if any(reason != "unknown_symbol" for reason, _, _ in quarantine):
+            self.ledger.unread(self.spec, self.clock.wall_ns())
 
     def take_news(self, news: list[News]) -> None:
         """Make holes that the road saw ledger rows, in front of the rows that showed them (R3)."""
-        self.side.holes(
+        if not news:
+            return
+        self.ledger.jump(
             self.spec,
             [
                 Hole(
@@ -106,12 +128,154 @@ class FeedState:
             ],
         )
 
+    # --- what connections tell --------------------------------------------------------------------
+
+    def opened(self, intake: Intake) -> int:
+        """A connection begins; returns its number, which no other one ever has."""
+        self._last_connection += 1
+        self._intakes[self._last_connection] = intake
+        if self.agreement is not None:
+            intake.begin_tally()
+        return self._last_connection
+
+    def carried(self, connection: int, venue_symbols: Iterable[str]) -> None:
+        """The venue sends these from now on."""
+        venue_symbols = list(venue_symbols)
+        now_ns = self.clock.wall_ns()
+        for name in venue_symbols:
+            # Refused a moment ago, taken now: it may have begun to trade in between.
+            if name in self.refused and not self.coverage.carriers(name):
+                self._cut([name], "late_subscription", self._refused_ns[name])
+            self.refused.pop(name, None)
+        fresh = self.coverage.carry(connection, venue_symbols, now_ns)
+        if self.agreement is not None:
+            numbers = map(self.table.number, venue_symbols)
+            self.agreement.carry(connection, {one: now_ns for one in numbers if one is not None})
+        self.ledger.bound(self.spec, self._symbols(fresh), now_ns)
+
+    def refuse(self, venue_symbol: str, reason: str) -> bool:
+        """The venue will not send it; returns whether that is news."""
+        is_news = self.refused.get(venue_symbol) != reason
+        self.refused[venue_symbol] = reason
+        self._refused_ns[venue_symbol] = self.clock.wall_ns()
+        if venue_symbol in self.coverage.wanted and not self.coverage.carriers(venue_symbol):
+            self._cut([venue_symbol], "refused", self.clock.wall_ns())
+        return is_news
+
+    def ended(self, connection: int, cause: str) -> None:
+        """It is gone; what it alone carried is a hole from now on, unless all of us end."""
+        intake = self._intakes.pop(connection)
+        self.coverage.read(connection, intake.receive_ns)
+        orphans = self.coverage.end(connection)
+        if self.agreement is not None:
+            self.agreement.end(connection)
+        if self.state != "stopping":
+            self._cut(orphans, cause, intake.receive_ns)
+
+    def doubt(self, connection: int, venue_symbols: Iterable[str]) -> None:
+        """Nothing of these came although it should have."""
+        intake = self._intakes[connection]
+        orphans = self.coverage.doubt(connection, venue_symbols)
+        self._cut(orphans, "handover", intake.receive_ns)
+
+    def want(self, venue_symbols: Iterable[str]) -> None:
+        """These should be carried."""
+        self.coverage.wanted.update(venue_symbols)
+
+    def unwant(self, venue_symbols: Iterable[str]) -> None:
+        """These are gone: no hole of theirs can grow any more."""
+        venue_symbols = list(venue_symbols)
+        self.coverage.wanted.difference_update(venue_symbols)
+        for name in venue_symbols:
+            self.refused.pop(name, None)
+        self.ledger.bound(self.spec, self._symbols(venue_symbols), self.clock.wall_ns())
+
+    def _cut(self, venue_symbols: Iterable[str], cause: str, alive_ns: int) -> None:
+        edges = [self.edge(name) for name in venue_symbols]
+        self.ledger.cut(self.spec, edges, cause=cause, alive_ns=alive_ns)
+
+    def edge(self, venue_symbol: str) -> Edge:
+        """Where a symbol stands."""
+        number = self.table.number(venue_symbol)
+        assert number is not None
+        _, seen_to, last_ns, _ = self.table.position(number)
+        next_id = seen_to + 1 if seen_to and self._counts_up else 0
+        return Edge(self.table.symbols[number], last_ns, next_id)
+
+    def _symbols(self, venue_symbols: Iterable[str]) -> list[str]:
+        return [self.instruments[name].symbol for name in venue_symbols]
+
+    # --- over a restart ---------------------------------------------------------------------------
+
+    def resume(self, position_of: Callable[[str], Position | None], alive_ns: int) -> None:
+        """Go on where an earlier run stood, by symbol; until now is a hole of each of them.
+
+        Before anything is connected. ``alive_ns``: until then the earlier run is known to have read
+        what came (our clock).
+        """
+        edges = []
+        for name, instrument in self.instruments.items():
+            position = position_of(instrument.symbol)
+            if position is not None:
+                self.table.restore(name, *position)
+                edges.append(self.edge(name))
+        self.ledger.cut(self.spec, edges, cause="restart", alive_ns=alive_ns)
+
+    def reconcile(self) -> None:
+        """Once the ledger of earlier runs is loaded: every missing id has a row.
+
+        What was cut in an earlier run may be carried again already.
+        """
+        for name, instrument in self.instruments.items():
+            if since_ns := self.coverage.since_ns(name):
+                self.ledger.bound(self.spec, [instrument.symbol], since_ns)
+        for name, _, _, _, missing in self.table.positions():
+            number = self.table.number(name)
+            assert number is not None
+            for first, last in self.ledger.reconcile(
+                self.spec, self.table.symbols[number], missing
+            ):
+                self.table.forget(number, first, last)
+
+    # --- once a second ----------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """Close what ids prove closed, believe what came, compare connections."""
+        self.flush()  # a closing row goes behind the rows that it speaks of
+        self.ledger.look(self.spec.name, self._position)
+        for connection, intake in self._intakes.items():
+            self.coverage.read(connection, intake.receive_ns)
+            came = [name for name in self.coverage.doubted(connection) if self._heard(intake, name)]
+            if came:
+                self.carried(connection, came)
+        if self.agreement is not None:
+            self.agreement.compare(self._intakes, self.clock.wall_ns())
+
+    def _position(self, symbol: str) -> Position | None:
+        number = self.table.number(self._venue_symbols.get(symbol, ""))
+        return None if number is None else self.table.position(number)
+
+    def _heard(self, intake: Intake, venue_symbol: str, since_ns: int = 1) -> bool:
+        number = self.table.number(venue_symbol)
+        return number is not None and intake.heard_ns(number) >= since_ns
+
+    def unheard(self) -> list[str]:
+        """Symbols that are subscribed for a while, and no row ever came: silent, or mute."""
+        latest_ns = self.clock.wall_ns() - FIRST_TRADE_NS
+        intakes = list(self._intakes.values())
+        return [
+            name
+            for name in sorted(self.coverage.wanted)
+            if 0 < self.coverage.since_ns(name) <= latest_ns
+            and not any(self._heard(intake, name) for intake in intakes)
+        ]
+
     @property
     def wanted(self) -> int:
         """Instruments that should be subscribed."""
-        return sum(connection.wanted for connection in self.connections)
+        return len(self.coverage.wanted)
 
     @property
     def subscribed(self) -> int:
-        """Instruments that the venue acknowledged."""
-        return sum(connection.subscribed for connection in self.connections)
+        """Instruments that the venue sends us."""
+        return self.coverage.subscribed

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Set
 from fnmatch import fnmatchcase
 
+import msgspec
 import structlog
 import trio
 
@@ -18,10 +19,20 @@ from pumpwatch.venues.spec import FeedSpec, Listed, Rest, VolumeRequest
 
 log = structlog.get_logger()
 
+
+class Listing(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole instrument list, as far as it concerns us."""
+
+    instruments: list[Instrument]  # to record, in the venue's order
+    statuses: dict[str, str]  # of everything that is listed, by the venue's names
+    requests: int = 1  # that it took
+
+
 KrwCoins = tuple[Set[str] | None, Set[str] | None]  # Upbit's, Bithumb's; None: not known
 
 PAGES_MAX = 100  # the longest list has a few
 REASONS_SHOWN = 5
+RECORDED = frozenset({"trading", "prelaunch"})
 SYMBOL = re.compile(r"[^\s'\"=;,]{1,40}")  # what settings, line protocol and queries can name
 WIRE_NAME = re.compile(r"[^\s'\",]{1,64}")
 
@@ -39,22 +50,27 @@ def split_multiplier(base: str) -> tuple[str, int]:
     return coin, 1_000_000 if found["mega"] else int(found["front"] or found["back"])
 
 
-async def fetch_instruments(
-    spec: FeedSpec, rest: Rest, config: FeedConfig, krw_coins: KrwCoins
-) -> list[Instrument]:
-    """The instruments to record, in the order of the venue's list.
+async def fetch_listing(
+    spec: FeedSpec,
+    rest: Rest,
+    config: FeedConfig,
+    krw_coins: KrwCoins,
+    *,
+    is_first: bool = True,
+) -> Listing:
+    """The instruments that trade or will, among those that the settings want.
 
-    Volumes are only for choosing: without them the list is still good. Raises VenueError.
+    Volumes are only for choosing: without them the list is still good, and they are asked for with
+    the first one only. What cannot be used is told then, too. Raises VenueError.
     """
-    listed, refused = await _fetch_list(spec, rest)
-    volumes = await _fetch_volumes(spec, rest)
-    statuses = {"trading", "prelaunch"} if spec.prelaunch_has_feed else {"trading"}
+    listed, refused, requests = await _fetch_list(spec, rest)
+    volumes = await _fetch_volumes(spec, rest) if is_first else {}
     probe = InstrumentTable(spec.exchange, spec.market_type)
     found: dict[str, Instrument] = {}
     doubles: list[str] = []
     for one in listed:
         symbol = one.base + one.quote
-        if one.status not in statuses or one.quote not in config.quotes:
+        if one.status not in RECORDED or one.quote not in config.quotes:
             continue
         if not any(fnmatchcase(symbol, glob) for glob in config.symbols):
             continue
@@ -69,18 +85,23 @@ async def fetch_instruments(
             doubles.append(f"{symbol}: {first.venue_symbol}, {instrument.venue_symbol}")
             if first.status != "trading" and instrument.status == "trading":
                 found[symbol] = instrument
-    _tell(spec, "instruments_refused", refused)
-    _tell(spec, "symbols_listed_twice", doubles)
-    return list(found.values())
+    if is_first:
+        _tell(spec, "instruments_refused", refused)
+        _tell(spec, "symbols_listed_twice", doubles)
+    return Listing(
+        instruments=list(found.values()),
+        statuses={one.venue_symbol: one.status for one in listed},
+        requests=requests,
+    )
 
 
-async def _fetch_list(spec: FeedSpec, rest: Rest) -> tuple[list[Listed], list[str]]:
-    """All pages, and the entries that could not be read."""
+async def _fetch_list(spec: FeedSpec, rest: Rest) -> tuple[list[Listed], list[str], int]:
+    """All pages, the entries that could not be read, and the number of pages."""
     request = spec.instruments
     listed: list[Listed] = []
     refused: list[str] = []
     cursor = ""
-    for _ in range(PAGES_MAX):
+    for page_number in range(1, PAGES_MAX + 1):
         params = dict(request.params)
         if cursor:
             params[request.cursor_param] = cursor
@@ -91,7 +112,7 @@ async def _fetch_list(spec: FeedSpec, rest: Rest) -> tuple[list[Listed], list[st
         refused += page.refused
         cursor = page.next_cursor if request.cursor_param else ""
         if not cursor:
-            return listed, refused
+            return listed, refused, page_number
     raise VenueError(f"{spec.name}: the instrument list does not end after {PAGES_MAX} pages")
 
 

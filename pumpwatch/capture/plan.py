@@ -19,6 +19,24 @@ class Plan(msgspec.Struct, frozen=True):
     left_out: tuple[Instrument, ...] = ()  # the one that should come in first stands first
 
 
+def room_of(spec: FeedSpec) -> int:
+    """How many instruments we put on one connection."""
+    room = spec.symbols_per_connection
+    if spec.subscriptions_max:
+        room = min(room, spec.subscriptions_max)
+    assert room > 0
+    return room
+
+
+def slots_max(connections_max: int) -> int:
+    """How many connections may carry symbols all the time; 0: as many as are needed.
+
+    One of a limited number stays free, so that a successor can deliver before the old one ends
+    (R12). Of one there is none to spare.
+    """
+    return connections_max - 1 if connections_max > 1 else connections_max
+
+
 def plan_connections(
     spec: FeedSpec, instruments: Sequence[Instrument], *, connections_max: int, redundancy: int
 ) -> Plan:
@@ -28,24 +46,21 @@ def plan_connections(
     connections; a limit holds for both together, so there is room for half as many. With a limit of
     one connection there is one copy.
     """
-    per_connection = spec.symbols_per_connection
-    if spec.subscriptions_max:
-        per_connection = min(per_connection, spec.subscriptions_max)
+    per_connection = room_of(spec)
     copies = min(redundancy, connections_max) if connections_max else redundancy
-    assert per_connection > 0
     assert copies > 0
 
     count = copies * ceil(len(instruments) / per_connection)
     taken, left_out = list(instruments), []
     if connections_max and count > connections_max:
         room = connections_max * per_connection // copies
-        ranked = sorted(instruments, key=_rank)
+        ranked = sorted(instruments, key=rank)
         taken, left_out = ranked[:room], ranked[room:]
         count = min(connections_max, copies * len(taken))  # none without a member
     return Plan(_deal(taken, count, copies), tuple(left_out))
 
 
-def _rank(instrument: Instrument) -> tuple[int, float, str]:
+def rank(instrument: Instrument) -> tuple[int, float, str]:
     """Candidates first: coins that Upbit or Bithumb could still list, best those that both could.
 
     Then volume. A market list that is not known makes nobody a candidate.

@@ -17,7 +17,6 @@ import msgspec
 from pumpwatch.capture.subscriptions import ANSWER_S, Subscriptions
 from pumpwatch.clock import Clock
 from pumpwatch.errors import FeedSilentError
-from pumpwatch.model import Instrument
 from pumpwatch.venues.spec import FeedSpec, Keepalive, Pace, Reply, ReplyKind, fill
 
 LIFE_SHARES = (0.90, 0.99)  # of the venue's age limit; spread, so that not all end at once
@@ -93,7 +92,7 @@ class Session:
     def __init__(
         self,
         spec: FeedSpec,
-        instruments: Iterable[Instrument],
+        venue_symbols: Iterable[str],
         *,
         rng: random.Random,
         clock: Clock,
@@ -105,9 +104,7 @@ class Session:
         self._rng = rng
         self._clock = clock
         self._pacer = Pacer(spec.pace)
-        self._symbols = Subscriptions(
-            spec.subscribe, (instrument.venue_symbol for instrument in instruments), rng
-        )
+        self._symbols = Subscriptions(spec.subscribe, venue_symbols, rng)
         self._events: list[Event] = []
         self._last_id = 0
         self._notices = 0
@@ -123,6 +120,19 @@ class Session:
     def subscribed(self) -> set[str]:
         """The venue symbols that the venue took."""
         return self._symbols.subscribed
+
+    @property
+    def is_settled(self) -> bool:
+        """The venue has taken or refused every symbol."""
+        return self._symbols.is_settled
+
+    def add(self, venue_symbols: Iterable[str]) -> None:
+        """Subscribe these too; the next ``due`` asks for them."""
+        self._symbols.add(venue_symbols)
+
+    def leave(self, venue_symbols: Iterable[str]) -> None:
+        """Ask for these no more, where the venue can be told so."""
+        self._symbols.leave(venue_symbols)
 
     # --- time -------------------------------------------------------------------------------------
 

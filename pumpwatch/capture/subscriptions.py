@@ -42,21 +42,53 @@ class Subscriptions:
         self.subscribed: set[str] = set()
         self._how = how
         self._rng = rng
-        wanted = dict.fromkeys(symbols)
-        self._by_name = {how.spell(symbol): symbol for symbol in wanted}
-        self._by_name.update({symbol: symbol for symbol in wanted})
-        self._waiting = deque(_Request(dict.fromkeys(some)) for some in share(how, wanted))
-        self._request_of = {symbol: one for one in self._waiting for symbol in one.symbols}
+        self._by_name: dict[str, str] = {}
+        self._waiting: deque[_Request] = deque()
+        self._request_of: dict[str, _Request] = {}
+        self._leaving: dict[str, None] = {}  # to be told that they are wanted no more
         self._unanswered: dict[str, _Request] = {}  # sendings by id, oldest first
         self._busy_s = BUSY_S_MIN
         self._busy_until_s = -inf
+        self.add(symbols)
+
+    # --- what is wanted ---------------------------------------------------------------------------
+
+    def add(self, symbols: Iterable[str]) -> None:
+        """Want these too; those that are subscribed or asked for already stay as they are."""
+        fresh = [
+            symbol
+            for symbol in dict.fromkeys(symbols)
+            if symbol not in self.subscribed and symbol not in self._request_of
+        ]
+        for symbol in fresh:
+            self._by_name[self._how.spell(symbol)] = symbol
+            self._by_name[symbol] = symbol
+            self._leaving.pop(symbol, None)
+        for some in share(self._how, fresh):
+            request = _Request(dict.fromkeys(some))
+            self._waiting.append(request)
+            self._request_of.update(dict.fromkeys(some, request))
+
+    def leave(self, symbols: Iterable[str]) -> None:
+        """Want these no more. What was asked already may still be subscribed by the venue."""
+        for symbol in symbols:
+            if symbol in self._request_of:
+                self._settle(symbol)
+            self.subscribed.discard(symbol)
+            if self._how.leave_text:
+                self._leaving[symbol] = None
+
+    @property
+    def is_settled(self) -> bool:
+        """Every symbol is subscribed or refused."""
+        return not self._request_of
 
     # --- asking -----------------------------------------------------------------------------------
 
     @property
     def ready_s(self) -> float:
         """When the next request may go; inf: none waits."""
-        return self._busy_until_s if self._waiting else inf
+        return self._busy_until_s if self._waiting or self._leaving else inf
 
     @property
     def answer_by_s(self) -> float:
@@ -69,7 +101,16 @@ class Subscriptions:
         return not self._request_of and not self.subscribed
 
     def next_text(self, now_s: float, request_id: int, unix_s: int) -> str:
-        """The request whose turn it is; only when ``ready_s`` says so."""
+        """The request whose turn it is; only when ``ready_s`` says so.
+
+        Whether the venue heard that a symbol is wanted no more does not matter: what comes of it
+        is recorded like the rest.
+        """
+        if not self._waiting:
+            some = next(share(self._how, self._leaving))
+            for symbol in some:
+                del self._leaving[symbol]
+            return self._how.render(some, request_id, unix_s, leaves=True)
         request = self._waiting.popleft()
         request.sendings += 1
         request.answer_by_s = now_s + ANSWER_S

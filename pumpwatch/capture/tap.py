@@ -8,6 +8,7 @@ closing and sending stay with trio-websocket; a trade never becomes a Python obj
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 
 import trio
 from trio_websocket import HandshakeError
@@ -46,6 +47,7 @@ class Tap(trio.abc.Stream):
         self.error: ProtocolError | None = None
         self.is_closing = False  # our close frame went out: RFC 6455 lets us send nothing more
         self.is_paused = False  # waiting for room in the spool: not the venue's fault (R9)
+        self.paused_until_s = -inf  # when the last pause ended
         self._stream = stream
         self._sink = sink
         self._clock = clock
@@ -65,6 +67,7 @@ class Tap(trio.abc.Stream):
                 self.is_paused = True
                 await self._sink.room()
                 self.is_paused = False
+                self.paused_until_s = trio.current_time()
                 self._on_chunk(trio.current_time())
             data = await self._stream.receive_some(READ_BYTES)
             if not data:

@@ -9,14 +9,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pumpwatch.clock import Clock
-from pumpwatch.model import FeedName, Hole, Instrument, Record
+from pumpwatch.model import FeedName, Gap, InstrumentState, Record
+from pumpwatch.store.gap_rows import gap_row
+from pumpwatch.store.instrument_rows import instrument_row
 from pumpwatch.store.quarantine import RAW_CHARACTERS_MAX, Entry, Overflow, Quarantine
 from pumpwatch.store.schema import TABLES
 from pumpwatch.store.side_rows import side_row
 from pumpwatch.store.spool import Spool
-
-# What a jump proves and what a cut only suggests (DESIGN section 5).
-CONFIRMED_CAUSES = frozenset({"id_jump", "merged_range"})
 
 
 class SideTables:
@@ -80,67 +79,13 @@ class SideTables:
         )
         self._append("quarantine", [row])
 
-    def holes(self, feed: FeedName, holes: Iterable[Hole]) -> None:
-        """Open ledger rows; they go in front of the rows that showed the holes (R3)."""
-        lines = []
-        for hole in holes:
-            opened_ns = self._unique_ns("feed_gaps", self._clock.wall_ns())
-            missing = hole.last_id - hole.first_id + 1 if hole.first_id else -1
-            lines.append(
-                side_row(
-                    "feed_gaps",
-                    {
-                        "exchange": feed.exchange,
-                        "market_type": feed.market_type,
-                        "symbol": hole.symbol,
-                        "cause": hole.cause,
-                        "state": "confirmed" if hole.cause in CONFIRMED_CAUSES else "suspected",
-                    },
-                    {
-                        "gap_id": f"{opened_ns:x}",
-                        "first_id": hole.first_id or None,
-                        "last_id": hole.last_id or None,
-                        "missing": missing,
-                        "exact": hole.cause in CONFIRMED_CAUSES,
-                        "revision": 1,
-                    },
-                    opened_ns,
-                    time_fields={"from_ts": hole.from_ns, "to_ts": hole.to_ns},
-                )
-            )
-        self._append("feed_gaps", lines)
+    def gaps(self, rows: Iterable[Gap]) -> None:
+        """Write ledger rows; they go in front of the rows that showed the holes (R3)."""
+        self._append("feed_gaps", map(gap_row, rows))
 
-    def instruments(self, instruments: Iterable[Instrument]) -> None:
-        """What a feed's instrument list shows now."""
-        now_ns = self._clock.wall_ns()
-        lines = []
-        for instrument in instruments:
-            exchange, _, market_type = instrument.feed.partition("_")
-            lines.append(
-                side_row(
-                    "instruments",
-                    {
-                        "exchange": exchange,
-                        "market_type": market_type,
-                        "symbol": instrument.symbol,
-                        "status": instrument.status,
-                    },
-                    {
-                        "venue_symbol": instrument.venue_symbol,
-                        "base": instrument.base,
-                        "quote": instrument.quote,
-                        "coin": instrument.coin,
-                        "unit": instrument.unit,
-                        "contract_value": instrument.contract_value,
-                        "price_exponent": instrument.price_exponent,
-                        "krw_upbit": instrument.krw_upbit,
-                        "krw_bithumb": instrument.krw_bithumb,
-                        "revision": 1,
-                    },
-                    now_ns,
-                )
-            )
-        self._append("instruments", lines)
+    def instruments(self, states: Iterable[InstrumentState]) -> None:
+        """Write what instruments are from now on."""
+        self._append("instruments", map(instrument_row, states))
 
     def listing_event(self, line: bytes) -> None:
         """A row of listing_events, as pumpwatch.listing makes it."""

@@ -40,10 +40,11 @@ def read_trades(
         params += [exchange, market_type]
     sql += " ORDER BY timestamp, exchange, market_type, sequence_number LIMIT %s"
     params.append(limit)
-    return [_readable(row) for row in _query(running_address(config), sql, params)]
+    return [_readable(row) for row in query(running_address(config), sql, params)]
 
 
-def _query(address: ServerAddress, sql: str, params: list[Any]) -> list[dict[str, Any]]:
+def query(address: ServerAddress, sql: str, params: list[Any]) -> list[dict[str, Any]]:
+    """Rows by column, asked as the user who may only read. Raises ServerError."""
     try:
         with (
             psycopg.connect(

@@ -166,6 +166,7 @@ def _read_trade(row: Row) -> RestTrade:
 
 SUBSCRIBE = Subscribe(
     text='{"method":"SUBSCRIBE","params":[{args}],"id":{id}}',
+    leave_text='{"method":"UNSUBSCRIBE","params":[{args}],"id":{id}}',
     arg='"{symbol}@trade"',
     lower_case=True,
     symbols_per_request_max=200,

@@ -177,6 +177,7 @@ def _read_trade(row: Row) -> RestTrade:
 REST_URL = "https://api.bybit.com"
 LIST_PATH = "/v5/market/instruments-info"
 REQUEST = '{"req_id":"{id}","op":"subscribe","args":[{args}]}'
+LEAVE = '{"req_id":"{id}","op":"unsubscribe","args":[{args}]}'
 ARG = '"publicTrade.{symbol}"'
 # The venue cuts after ten minutes; a pong must have come long before.
 KEEPALIVE = Keepalive(ping='{"req_id":"{id}","op":"ping"}', interval_s=20.0, silence_s=40.0)
@@ -210,7 +211,7 @@ SPOT = FeedSpec(
     market_type="spot",
     parser=parse_bybit.SPOT,
     websocket_url="wss://stream.bybit.com/v5/public/spot",
-    subscribe=Subscribe(text=REQUEST, arg=ARG, symbols_per_request_max=10),
+    subscribe=Subscribe(text=REQUEST, leave_text=LEAVE, arg=ARG, symbols_per_request_max=10),
     read_reply=read_reply,
     keepalive=KEEPALIVE,
     pace=PACE,
@@ -236,7 +237,9 @@ FUTURES = FeedSpec(
     parser=parse_bybit.FUTURES,
     websocket_url="wss://stream.bybit.com/v5/public/linear",
     # Any number is allowed here; less is asked again when one symbol fails a whole request.
-    subscribe=Subscribe(text=REQUEST, arg=ARG, symbols_per_request_max=100),
+    subscribe=Subscribe(
+        text=REQUEST, leave_text=LEAVE, arg=ARG, symbols_per_request_max=100
+    ),
     read_reply=read_reply,
     keepalive=KEEPALIVE,
     pace=PACE,

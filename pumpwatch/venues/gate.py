@@ -229,10 +229,15 @@ def _read_futures_trade(row: Row) -> RestTrade:
 # --- the feeds ------------------------------------------------------------------------------------
 
 
+def _request(channel: str, event: str) -> str:
+    head = f'{{"time":{{time}},"id":{{id}},"channel":"{channel}","event":"{event}",'
+    return head + '"payload":[{args}]}'
+
+
 def _subscribe(channel: str) -> Subscribe:
     return Subscribe(
-        text=f'{{"time":{{time}},"id":{{id}},"channel":"{channel}","event":"subscribe",'
-        '"payload":[{args}]}',
+        text=_request(channel, "subscribe"),
+        leave_text=_request(channel, "unsubscribe"),
         arg='"{symbol}"',
         symbols_per_request_max=50,  # one bad symbol refuses them all
     )

@@ -251,9 +251,19 @@ def _read_trade(row: Row, id_key: str, time_key: str) -> RestTrade:
 
 # --- feeds ----------------------------------------------------------------------------------------
 
-REQUEST = (
-    '{"id":"{id}","type":"subscribe","topic":"TOPIC:{args}","privateChannel":false,"response":true}'
-)
+
+def _request(topic: str, kind: str) -> str:
+    head = f'{{"id":"{{id}}","type":"{kind}","topic":"{topic}:{{args}}",'
+    return head + '"privateChannel":false,"response":true}'
+
+
+def _subscribe(topic: str, symbols_per_request_max: int) -> Subscribe:
+    return Subscribe(
+        text=_request(topic, "subscribe"), leave_text=_request(topic, "unsubscribe"),
+        arg="{symbol}", symbols_per_request_max=symbols_per_request_max, awaits_welcome=True,
+    )  # fmt: skip
+
+
 # What the venue tells with each token; that replaces these two.
 KEEPALIVE = Keepalive(ping='{"id":"{id}","type":"ping"}', interval_s=18.0, silence_s=28.0)
 TOKEN = TokenRequest(path="/api/v1/bullet-public", weight=10, read=read_token)
@@ -272,10 +282,7 @@ SPOT = FeedSpec(
     parser=parse_kucoin.SPOT,
     websocket_url="wss://ws-api-spot.kucoin.com/",
     token=TOKEN,
-    subscribe=Subscribe(
-        text=REQUEST.replace("TOPIC", "/market/match"), arg="{symbol}", symbols_per_request_max=100,
-        awaits_welcome=True,
-    ),
+    subscribe=_subscribe("/market/match", 100),
     read_reply=read_reply,
     keepalive=KEEPALIVE,
     pace=PACE,
@@ -308,10 +315,7 @@ FUTURES = FeedSpec(
     websocket_url="wss://ws-api-futures.kucoin.com/",
     token=TOKEN,
     # A list of symbols works here too, but is documented for spot only: shorter ones.
-    subscribe=Subscribe(
-        text=REQUEST.replace("TOPIC", "/contractMarket/execution"), arg="{symbol}",
-        symbols_per_request_max=50, awaits_welcome=True,
-    ),
+    subscribe=_subscribe("/contractMarket/execution", 50),
     read_reply=read_reply,
     keepalive=KEEPALIVE,
     pace=PACE,

@@ -179,6 +179,7 @@ def _read_trade(row: Row) -> RestTrade:
 URL = "wss://ws.okx.com:8443/ws/v5/business"  # trades-all is on no other
 SUBSCRIBE = Subscribe(
     text='{"id":"{id}","op":"subscribe","args":[{args}]}',
+    leave_text='{"id":"{id}","op":"unsubscribe","args":[{args}]}',
     arg='{"channel":"trades-all","instId":"{symbol}"}',
     symbols_per_request_max=100,
     text_bytes_max=32_768,  # of 64 KB

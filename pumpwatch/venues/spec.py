@@ -49,6 +49,7 @@ class Subscribe(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     text: str
+    leave_text: str = ""  # the same for ending subscriptions; "": they end with the connection
     arg: str
     lower_case: bool = False  # the wire's spelling of a symbol
     symbols_per_request_max: int
@@ -65,10 +66,13 @@ class Subscribe(msgspec.Struct, frozen=True, kw_only=True):
         quoted = msgspec.json.encode(self.spell(venue_symbol)).decode()[1:-1]
         return self.arg.replace("{symbol}", quoted)
 
-    def render(self, venue_symbols: tuple[str, ...], request_id: int, unix_s: int) -> str:
-        """The text of one request."""
+    def render(
+        self, venue_symbols: tuple[str, ...], request_id: int, unix_s: int, *, leaves: bool = False
+    ) -> str:
+        """The text of one request; ``leaves``: for ending subscriptions."""
         args = ",".join(self.render_arg(symbol) for symbol in venue_symbols)
-        return fill(self.text, request_id, unix_s).replace("{args}", args)
+        text = self.leave_text if leaves else self.text
+        return fill(text, request_id, unix_s).replace("{args}", args)
 
 
 class Keepalive(msgspec.Struct, frozen=True, kw_only=True):

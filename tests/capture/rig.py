@@ -4,17 +4,33 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from typing import Any
 
 import trio
 
 from pumpwatch._fast.road import VenueClock
 from pumpwatch.capture.feed_state import FeedState
-from pumpwatch.model import FeedName, Hole, Record
+from pumpwatch.capture.ledger import Ledger
+from pumpwatch.model import FeedName, Gap, InstrumentState, Record
 from pumpwatch.venues.spec import FeedSpec
 from tests._fast.driving import binance_trade
 from tests._fast.ilp_reading import read_lines
-from tests.capture.specs import FixedClock, instrument
+from tests.capture.specs import WALL_S, instrument
 from tests.strategies import TEXT, frame
+
+
+class TrioClock:
+    """Wall time that begins with the first look and goes with trio's clock, virtual or not."""
+
+    def __init__(self) -> None:
+        self._start_s: float | None = None
+
+    def wall_ns(self) -> int:
+        if not trio.lowlevel.in_trio_run():
+            return WALL_S * 10**9
+        if self._start_s is None:
+            self._start_s = trio.current_time()
+        return WALL_S * 10**9 + int((trio.current_time() - self._start_s) * 1e9)
 
 
 class OpenSink:
@@ -46,13 +62,22 @@ class SideNotes:
 
     def __init__(self) -> None:
         self.quarantined: list[tuple[str, bytes]] = []
-        self.gaps: list[tuple[str, str]] = []
+        self.rows: list[Gap] = []  # every revision
+        self.states: list[InstrumentState] = []
 
     def keep(self, feed: FeedName, reason: str, raw: bytes, rows: int, detail: str = "") -> None:
         self.quarantined.append((reason, raw))
 
-    def holes(self, feed: FeedName, holes: Iterable[Hole]) -> None:
-        self.gaps += [(hole.symbol, hole.cause) for hole in holes]
+    def gaps(self, rows: Iterable[Gap]) -> None:
+        self.rows += rows
+
+    def instruments(self, states: Iterable[InstrumentState]) -> None:
+        self.states += states
+
+    @property
+    def ledger(self) -> list[Gap]:
+        """The rows as the table has them, oldest first."""
+        return list({row.gap_id: row for row in self.rows}.values())
 
 
 class Rig:
@@ -61,11 +86,22 @@ class Rig:
     def __init__(self, spec: FeedSpec, symbols: list[str]) -> None:
         self.sink = OpenSink()
         self.side = SideNotes()
+        self.clock = TrioClock()
+        self.ledger = Ledger(self.clock.wall_ns, self.side.gaps)
         self.instruments = tuple(instrument(symbol) for symbol in symbols)
         self.feed = FeedState(
-            spec, 1, self.sink, self.side, FixedClock(), VenueClock(), history_ns=3600 * 10**9
-        )
-        self.feed.add_instruments(list(self.instruments))
+            spec, 1, self.sink, self.side, self.clock, VenueClock(), self.ledger,
+            history_ns=3600 * 10**9,
+        )  # fmt: skip
+        self.feed.add_instruments(self.instruments)
+        self.feed.want(symbols)
+
+    def fields(self) -> list[dict[str, Any]]:
+        """The other columns of every row so far, in order."""
+        self.feed.flush()
+        return [
+            line.fields for record in self.sink.records for line in read_lines(record.payload)
+        ]  # fmt: skip
 
     def rows(self) -> list[tuple[str, str]]:
         """Symbol and id of every row so far, in order."""

@@ -16,12 +16,12 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_st
 from pumpwatch.capture import connection
 from pumpwatch.capture.connection import CLOSE_TIMEOUT_S, CONNECT_TIMEOUT_S, Connection
 from pumpwatch.capture.feed_state import FLUSH_BYTES, ConnectionState
-from pumpwatch.capture.session import LIFE_SHARES
+from pumpwatch.capture.session import LIFE_SHARES, PlannedEnd
 from pumpwatch.errors import FeedSilentError, ProtocolError, VenueError
 from pumpwatch.venues.spec import FeedSpec, Target
 from tests._fast.driving import binance_trade
 from tests.capture.rig import Rig, trade_frame
-from tests.capture.specs import feed_spec, keepalive, names, tell
+from tests.capture.specs import feed_spec, instrument, keepalive, names, subscribe, tell
 from tests.strategies import CLOSE, PING, cut, frame
 
 SYMBOLS = ["BTCUSDT", "ETHUSDT"]
@@ -293,10 +293,12 @@ async def test_holes_are_told_in_front_of_the_rows_that_show_them(
         await venue.trade(1)
         await venue.trade(5)
         await trio.sleep(1)
+        wired.rig.feed.state = "stopping"
         wired.stop.set()
 
     await wired.run(script)
-    assert wired.rig.side.gaps == [("BTCUSDT", "id_jump")]
+    (gap,) = wired.rig.side.ledger
+    assert (gap.symbol, gap.cause, gap.first_id, gap.last_id) == ("BTCUSDT", "id_jump", 2, 4)
 
 
 async def test_a_large_buffer_is_flushed_by_the_connection_itself(
@@ -454,11 +456,8 @@ async def test_r9_after_a_pause_a_dead_connection_is_found_dead(
     assert len(wired.rig.rows()) == 2
 
 
-@pytest.mark.parametrize(("kind", "told"), [
-    ("planned_end", "announced the end: upgrade"), ("fault", "binance_spot: upgrade"),
-])  # fmt: skip
-async def test_what_the_venue_announces_ends_the_connection_by_handshake(
-    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock, kind: str, told: str
+async def test_a_fault_that_the_venue_tells_ends_the_connection_by_handshake(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
 ) -> None:
     wired = Wired(monkeypatch)
     codes: list[int] = []
@@ -466,18 +465,39 @@ async def test_what_the_venue_announces_ends_the_connection_by_handshake(
     async def script(venue: VenueSide) -> None:
         await venue.accept()
         venue.stream.before_close = trade_frame(1)
-        await venue.socket.send_message(tell(kind, text="upgrade", within=60).decode())
+        await venue.socket.send_message(tell("fault", text="token is expired").decode())
         with pytest.raises(ConnectionClosed) as closed:
             await venue.socket.get_message()
         codes.append(closed.value.reason.code)
 
-    with pytest.raises(VenueError, match=told):
+    with pytest.raises(VenueError, match="binance_spot: token is expired"):
         await wired.run(script)
     assert codes == [1000]
     assert wired.rig.rows() == [("BTCUSDT", "1")]
 
 
-async def test_a_connection_ends_before_its_age_limit(
+async def test_r12_an_announced_end_is_told_and_the_reading_goes_on(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    wired = Wired(monkeypatch)
+
+    async def script(venue: VenueSide) -> None:
+        await venue.accept()
+        await venue.socket.send_message(tell("planned_end", text="upgrade", within=60).decode())
+        await wired.connection.leaving.wait()
+        assert wired.connection.planned == PlannedEnd("upgrade", 60)
+        await venue.trade(1)
+        await trio.sleep(50)
+        await venue.trade(2)
+        await trio.sleep(1)
+        wired.stop.set()
+
+    await wired.run(script, target=calm_target())
+    assert wired.rig.rows() == [("BTCUSDT", "1"), ("BTCUSDT", "2")]
+    assert wired.rig.side.ledger[0].cause == "handover"  # nothing took its place here
+
+
+async def test_r12_the_age_limit_is_an_announced_end(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
 ) -> None:
     wired = Wired(monkeypatch, feed_spec(life_s=600))
@@ -486,9 +506,11 @@ async def test_a_connection_ends_before_its_age_limit(
         await venue.accept()
         await venue.answer_pings()
 
-    with pytest.raises(VenueError, match="age"):
-        await wired.run(script)
-    assert LIFE_SHARES[0] * 600 <= trio.current_time() <= LIFE_SHARES[1] * 600 + 1
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wired.run, script)
+        await wired.connection.leaving.wait()
+        assert LIFE_SHARES[0] * 600 <= trio.current_time() <= LIFE_SHARES[1] * 600 + 1
+        wired.stop.set()
 
 
 async def test_a_venue_that_never_answers_requests_is_a_fault(
@@ -602,3 +624,164 @@ async def test_a_venue_that_is_not_there_is_told() -> None:
     life = Connection(rig.feed, rig.instruments, shown, random.Random(1), never)
     with pytest.raises(VenueError, match="binance_spot: cannot connect"):
         await life.run(Target(url=f"ws://127.0.0.1:{port}/ws"))
+
+
+async def test_a_stop_ends_a_handshake_at_once(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    wired = Wired(monkeypatch)
+
+    async def say_nothing(stream: trio.abc.Stream) -> None:
+        await trio.sleep(1)
+        wired.stop.set()
+
+    await run_raw(wired, say_nothing)
+    assert trio.current_time() == 1
+    assert wired.shown.state == "closed"
+
+
+async def test_a_stop_ends_dialling_at_once(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    wired = Wired(monkeypatch)
+
+    async def never_there(url: str) -> tuple[trio.abc.Stream, str, str]:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    monkeypatch.setattr(connection, "open_stream", never_there)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wired.connection.run, Target(url="ws://127.0.0.1/ws"))
+        await trio.sleep(1)
+        wired.stop.set()
+    assert trio.current_time() == 1
+
+
+# --- holes ----------------------------------------------------------------------------------------
+
+
+async def test_a_cut_opens_a_row_for_each_of_its_symbols(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    wired = Wired(monkeypatch)
+
+    async def script(venue: VenueSide) -> None:
+        await venue.accept()
+        await venue.trade(7)
+        await trio.sleep(10)
+        await venue.stream.aclose()
+
+    with pytest.raises(VenueError):
+        await wired.run(script)
+    btc, eth = wired.rig.side.ledger
+    assert [(gap.symbol, gap.cause, gap.state) for gap in (btc, eth)] == [
+        ("BTCUSDT", "cut", "suspected"), ("ETHUSDT", "cut", "suspected"),
+    ]  # fmt: skip
+    assert (btc.first_id, btc.to_ns) == (8, 0)
+    assert wired.rig.feed.coverage.missing == ["BTCUSDT", "ETHUSDT"]
+
+
+async def test_what_was_not_subscribed_yet_is_no_hole(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    wired = Wired(monkeypatch)
+
+    async def script(venue: VenueSide) -> None:
+        await venue.stream.aclose()
+
+    with pytest.raises(VenueError):
+        await wired.run(script)
+    assert wired.rig.side.ledger == []
+
+
+async def test_at_the_end_of_all_nothing_is_a_hole(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    wired = Wired(monkeypatch)
+
+    async def script(venue: VenueSide) -> None:
+        await venue.accept()
+        wired.rig.feed.state = "stopping"
+        wired.stop.set()
+
+    await wired.run(script)
+    assert wired.rig.side.ledger == []
+
+
+async def test_r9_a_venue_that_cuts_us_while_we_pause_is_not_to_blame(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    wired = Wired(monkeypatch)
+
+    async def script(venue: VenueSide) -> None:
+        await venue.accept()
+        await trio.sleep(1)
+        wired.rig.sink.close_gate()
+        await venue.trade(1)
+        await trio.sleep(30)
+        await venue.stream.aclose()
+        await trio.sleep(30)
+        wired.rig.sink.open_gate()
+
+    with pytest.raises(VenueError):
+        await wired.run(script, target=calm_target())
+    assert {gap.cause for gap in wired.rig.side.ledger} == {"backpressure"}
+
+
+async def test_refused_symbols_are_holes_while_they_trade(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    spec = feed_spec(subscribe=subscribe(is_atomic=False))
+    wired = Wired(monkeypatch, spec, [*SYMBOLS, "SOLUSDT"])
+    wired.rig.feed.coverage.wanted.discard("ETHUSDT")
+
+    async def script(venue: VenueSide) -> None:
+        for _ in range(2):
+            request = json.loads(await venue.socket.get_message())
+            for symbol in request["want"]:
+                kind = "accepted" if symbol == "SOLUSDT" else "refused"
+                reply = tell(kind, str(request["id"]), symbols=(symbol,))
+                await venue.socket.send_message(reply.decode())
+            await trio.sleep(5)
+            wired.connection.add(["BTCUSDT", "ETHUSDT"])
+        assert await venue.accept() == SYMBOLS
+        await trio.sleep(1)
+        wired.rig.feed.state = "stopping"
+        wired.stop.set()
+
+    with capture_logs() as logs:
+        await wired.run(script)
+    # A refused one that is taken may have traded in between: also the one that did not trade yet.
+    btc, eth = wired.rig.side.ledger
+    assert (btc.symbol, btc.cause) == ("BTCUSDT", "refused")
+    assert (eth.symbol, eth.cause) == ("ETHUSDT", "late_subscription")
+    assert btc.to_ns
+    assert eth.to_ns
+    assert sum(line["event"] == "symbol_refused" for line in logs) == 2
+    assert wired.rig.feed.refused == {}
+
+
+async def test_symbols_can_be_added_and_left_while_it_is_open(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    leaving = subscribe(leave_text='{"leave":[{args}]}')
+    wired = Wired(monkeypatch, feed_spec(subscribe=leaving), ["BTCUSDT"])
+    wired.rig.feed.add_instruments([instrument("ETHUSDT")])
+    texts: list[str] = []
+
+    async def script(venue: VenueSide) -> None:
+        await venue.accept()
+        wired.connection.add(["ETHUSDT"])
+        assert await venue.accept() == ["ETHUSDT"]
+        await trio.sleep(1)
+        assert wired.shown.subscribed == 2
+        wired.connection.leave(["BTCUSDT"])
+        texts.append(await venue.socket.get_message())
+        assert wired.shown.subscribed == 1
+        await venue.trade(1)  # what still comes is recorded
+        await trio.sleep(1)
+        wired.stop.set()
+
+    await wired.run(script)
+    assert texts == ['{"leave":["BTCUSDT"]}']
+    assert wired.rig.rows() == [("BTCUSDT", "1")]

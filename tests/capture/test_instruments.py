@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from pumpwatch._fast.instruments import InstrumentTable
-from pumpwatch.capture.instruments import PAGES_MAX, fetch_instruments, split_multiplier
+from pumpwatch.capture.instruments import PAGES_MAX, fetch_listing, split_multiplier
 from pumpwatch.config import FeedConfig
 from pumpwatch.errors import VenueError
 from pumpwatch.model import Instrument
@@ -78,7 +78,9 @@ async def fetch(
     **config: Any,
 ) -> list[Instrument]:
     rest = PageRest({("/list", ""): page(*entries)})
-    return await fetch_instruments(spec or spec_of(), rest, FeedConfig(**config), krw_coins)
+    return (
+        await fetch_listing(spec or spec_of(), rest, FeedConfig(**config), krw_coins)
+    ).instruments
 
 
 def symbols(instruments: list[Instrument]) -> list[str]:
@@ -148,8 +150,19 @@ async def test_only_what_trades_or_soon_will() -> None:
         for status in ("trading", "prelaunch", "halted", "ended")
     ]
     assert symbols(await fetch(*listed)) == ["tradingUSDT", "prelaunchUSDT"]
-    without = spec_of(prelaunch_has_feed=False)
-    assert symbols(await fetch(*listed, spec=without)) == ["tradingUSDT"]
+
+
+async def test_the_list_names_what_is_not_recorded_too_and_a_poll_repeats_nothing() -> None:
+    entries = [entry("A-USDT"), entry("B-BTC"), entry("C-USDT", status="halted")]
+    rest = PageRest({("/list", ""): page(*entries, refused=["bad"])})
+    volumes = VolumeRequest(path="/volumes", symbol_key="s", volume_key="v")
+    with capture_logs() as logs:
+        found = await fetch_listing(
+            spec_of(volumes=volumes), rest, FeedConfig(), NOBODY, is_first=False
+        )
+    assert found.statuses == {"A-USDT": "trading", "B-BTC": "trading", "C-USDT": "halted"}
+    assert [path for path, _, _ in rest.asked] == ["/list"]
+    assert logs == []
 
 
 async def test_of_two_with_one_symbol_the_first_that_trades_stays() -> None:
@@ -174,7 +187,7 @@ async def test_refused_entries_are_told_once_with_the_first_reasons() -> None:
     ]  # fmt: skip
     rest = PageRest({("/list", ""): page(*bad, entry("BTC-USDT"), refused=refused)})
     with capture_logs() as logs:
-        found = await fetch_instruments(spec_of(), rest, FeedConfig(), NOBODY)
+        found = (await fetch_listing(spec_of(), rest, FeedConfig(), NOBODY)).instruments
     assert symbols(found) == ["BTCUSDT"]
     (told,) = [line for line in logs if line["event"] == "instruments_refused"]
     assert told["entries"] == len(refused) + len(bad)
@@ -197,7 +210,7 @@ async def test_pages_are_followed_by_their_cursors() -> None:
         ("/list", "two"): page(entry("B-USDT"), cursor="three"),
         ("/list", "three"): page(entry("C-USDT")),
     })  # fmt: skip
-    found = await fetch_instruments(spec_of(), rest, FeedConfig(), NOBODY)
+    found = (await fetch_listing(spec_of(), rest, FeedConfig(), NOBODY)).instruments
     assert symbols(found) == ["AUSDT", "BUSDT", "CUSDT"]
     assert rest.asked == [
         ("/list", {"limit": "1000"}, 7), ("/list", {"limit": "1000", "cursor": "two"}, 7),
@@ -208,7 +221,7 @@ async def test_pages_are_followed_by_their_cursors() -> None:
 async def test_a_list_without_end_is_an_error() -> None:
     rest = PageRest({("/list", at): page(entry("A-USDT"), cursor="again") for at in ("", "again")})
     with pytest.raises(VenueError, match="does not end"):
-        await fetch_instruments(spec_of(), rest, FeedConfig(), NOBODY)
+        await fetch_listing(spec_of(), rest, FeedConfig(), NOBODY)
     assert len(rest.asked) == PAGES_MAX
 
 
@@ -216,12 +229,12 @@ async def test_a_list_of_one_page_ignores_cursors() -> None:
     request = ListRequest(path="/list", read=read_page)
     rest = PageRest({("/list", ""): page(entry("A-USDT"), cursor="more")})
     spec = spec_of(instruments=request)
-    assert symbols(await fetch_instruments(spec, rest, FeedConfig(), NOBODY)) == ["AUSDT"]
+    assert symbols((await fetch_listing(spec, rest, FeedConfig(), NOBODY)).instruments) == ["AUSDT"]
 
 
 async def test_a_venue_that_fails_is_told_as_it_is() -> None:
     with pytest.raises(VenueError, match="503"):
-        await fetch_instruments(spec_of(), PageRest({}), FeedConfig(), NOBODY)
+        await fetch_listing(spec_of(), PageRest({}), FeedConfig(), NOBODY)
 
 
 async def test_r21_lists_are_read_in_a_thread() -> None:
@@ -250,7 +263,7 @@ async def fetch_with_volumes(body: bytes | None, request: VolumeRequest = VOLUME
     if body is not None:
         bodies["/volumes", ""] = body
     rest = PageRest(bodies)
-    found = await fetch_instruments(spec_of(volumes=request), rest, FeedConfig(), NOBODY)
+    found = (await fetch_listing(spec_of(volumes=request), rest, FeedConfig(), NOBODY)).instruments
     assert rest.asked[-1] == ("/volumes", {}, 3)
     return [one.volume_quote for one in found]
 
@@ -298,7 +311,7 @@ async def test_recorded_lists(feed: str, file: str) -> None:
     spec = FEEDS_BY_NAME[feed]
     rest = PageRest({(spec.instruments.path, ""): (LISTS / file).read_bytes()})
     config = FeedConfig(quotes=("USDT", "BTC", "ETH", "USDC", "USD"))
-    found = await fetch_instruments(spec, rest, config, ({"BTC"}, set()))
+    found = (await fetch_listing(spec, rest, config, ({"BTC"}, set()))).instruments
     assert found
     assert len({one.symbol for one in found}) == len({one.venue_symbol for one in found})
     assert {one.feed for one in found} == {feed}

@@ -14,7 +14,7 @@ from pumpwatch.sim.exchange import Exchange
 from pumpwatch.sim.settings import SimSettings
 from pumpwatch.venues import FEEDS
 from pumpwatch.venues.spec import FeedSpec, Target
-from tests.capture.specs import FixedClock, instrument, talk
+from tests.capture.specs import FixedClock, talk
 
 TEXT_OPCODE = 1
 ACKS_ANYTHING = {"binance_spot", "binance_futures"}  # an unknown stream is acked and stays silent
@@ -77,11 +77,9 @@ def converse(spec: FeedSpec, extra: tuple[str, ...]) -> tuple[SimulatedVenue, Se
     ]
     symbols = [*trading[: spec.symbols_per_connection - len(extra)], *extra]
     random.Random(7).shuffle(symbols)
-    instruments = [instrument(symbol, feed=spec.name) for symbol in symbols]
     session = Session(
-        spec, instruments, rng=random.Random(1), clock=FixedClock(),
-        keepalive=venue.target.keepalive,
-    )  # fmt: skip
+        spec, symbols, rng=random.Random(1), clock=FixedClock(), keepalive=venue.target.keepalive
+    )
     venue.greet(session)
     until_s = 3600 if spec.keepalive.ping is not None else spec.keepalive.silence_s / 2
     events = [event for _, event in talk(session, venue, until_s=until_s)]

@@ -13,7 +13,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pumpwatch.model import Hole, Instrument
+from pumpwatch.model import Gap, Instrument, InstrumentState
 from pumpwatch.store.quarantine import ROWS_PER_MINUTE_MAX
 from pumpwatch.store.schema import MIGRATIONS, TABLES
 from pumpwatch.store.schema_file import shapes_of
@@ -127,56 +127,67 @@ def rows(spool: Spool, table: str) -> list[Line]:
     return lines
 
 
-def hole(**changes: object) -> Hole:
-    facts: dict[str, object] = {
-        "symbol": "BTCUSDT", "cause": "id_jump", "first_id": 5, "last_id": 9,
-        "from_ns": WALL_NS - 10, "to_ns": WALL_NS,
-    }  # fmt: skip
-    return Hole(**(facts | changes))  # type: ignore[arg-type]
-
-
-async def test_holes_open_rows_of_the_ledger(spool: Spool, side: SideTables) -> None:
-    side.holes(FEEDS[0], [hole(), hole(cause="cut", first_id=0, last_id=0, to_ns=0)])
-    side.holes(FEEDS[1], [hole(symbol="ETHUSDT", cause="merged_range")])
-    side.holes(FEEDS[1], [])
-    known, unknown, other = rows(spool, "feed_gaps")
+async def test_gaps_are_rows_of_the_ledger(spool: Spool, side: SideTables) -> None:
+    confirmed = Gap(
+        gap_id="a.1", opened_ns=WALL_NS, exchange="okx", market_type="spot", symbol="BTCUSDT",
+        cause="id_jump", state="confirmed", first_id=5, last_id=9, missing=5, exact=True,
+        from_ns=WALL_NS - 10, to_ns=WALL_NS - 1,
+    )  # fmt: skip
+    suspected = Gap(
+        gap_id="b.1", opened_ns=WALL_NS + 1, exchange="gate", market_type="futures", symbol="*",
+        cause="cut", from_ns=WALL_NS,
+    )  # fmt: skip
+    closed = Gap(
+        gap_id="b.1", opened_ns=WALL_NS + 1, exchange="gate", market_type="futures", symbol="*",
+        cause="cut", from_ns=WALL_NS, to_ns=WALL_NS + 5, state="filled", missing=7, filled_rows=7,
+        exact=True, reason="rest", closed_ns=WALL_NS + 9, revision=3,
+    )  # fmt: skip
+    side.gaps([confirmed, suspected])
+    side.gaps([closed])
+    side.gaps([])
+    known, unknown, last = rows(spool, "feed_gaps")
     assert known.symbols == {
         "exchange": "okx", "market_type": "spot", "symbol": "BTCUSDT", "cause": "id_jump",
         "state": "confirmed",
     }  # fmt: skip
-    assert (known.fields["first_id"], known.fields["last_id"], known.fields["missing"]) == (5, 9, 5)
-    assert (known.fields["from_ts"], known.fields["to_ts"]) == (WALL_NS - 10, WALL_NS)
-    assert known.fields["exact"] is True
-    assert known.fields["revision"] == 1
-    assert unknown.symbols["state"] == "suspected"
-    assert unknown.fields["missing"] == -1
-    assert unknown.fields["exact"] is False
-    assert not {"first_id", "last_id", "to_ts"} & set(unknown.fields)  # NULL: still open
-    assert other.symbols["exchange"] == "gate"
-    # The clock stands still, and no two rows have the same key.
-    assert len({line.timestamp_ns for line in (known, unknown, other)}) == 3
-    assert len({line.fields["gap_id"] for line in (known, unknown, other)}) == 3
+    assert known.fields == {
+        "gap_id": "a.1", "first_id": 5, "last_id": 9, "missing": 5, "exact": True,
+        "filled_rows": 0, "revision": 1, "from_ts": WALL_NS - 10, "to_ts": WALL_NS - 1,
+    }  # fmt: skip
+    assert known.timestamp_ns == WALL_NS
+    assert (unknown.fields["missing"], unknown.fields["exact"]) == (-1, False)
+    # NULL: still open.
+    assert not {"first_id", "last_id", "to_ts", "closed_at", "reason"} & set(unknown.fields)
+    assert last.timestamp_ns == unknown.timestamp_ns  # with the id the key: it replaces the other
+    assert (last.fields["closed_at"], last.fields["reason"]) == (WALL_NS + 9, "rest")
+    assert set(known.symbols) | set(last.fields) | {"first_id", "last_id", "opened_at"} == set(
+        shapes_of(MIGRATIONS)["feed_gaps"].columns
+    )
 
 
 async def test_instruments_say_what_a_list_shows(spool: Spool, side: SideTables) -> None:
     side.instruments(
-        Instrument(
-            feed="kucoin_futures", venue_symbol=f"{base}USDTM", symbol=f"{base}USDT", base=base,
-            quote="USDT", coin="PEPE", unit=1000, contract_value="0.001", price_exponent=-8,
-            krw_upbit=True,
+        InstrumentState(
+            instrument=Instrument(
+                feed="kucoin_futures", venue_symbol=f"{base}USDTM", symbol=f"{base}USDT",
+                base=base, quote="USDT", coin="PEPE", unit=1000, contract_value="0.001",
+                price_exponent=-8, krw_upbit=True, volume_quote=5.0,
+            ),
+            valid_from_ns=WALL_NS, first_seen_ns=WALL_NS - 1, revision=2,
         )
         for base in ("1000PEPE", "哈基米")
     )  # fmt: skip
     first, second = rows(spool, "instruments")
     assert first.symbols == {
         "exchange": "kucoin", "market_type": "futures", "symbol": "1000PEPEUSDT",
-        "status": "trading",
+        "base": "1000PEPE", "quote": "USDT", "coin": "PEPE", "status": "trading",
     }  # fmt: skip
     assert first.fields == {
-        "venue_symbol": "1000PEPEUSDTM", "base": "1000PEPE", "quote": "USDT", "coin": "PEPE",
-        "unit": 1000, "contract_value": "0.001", "price_exponent": -8, "krw_upbit": True,
-        "revision": 1,
+        "venue_symbol": "1000PEPEUSDTM", "unit": 1000, "contract_value": "0.001",
+        "price_exponent": -8, "krw_upbit": True, "volume_quote": 5.0, "revision": 2,
+        "first_seen": WALL_NS - 1,
     }  # fmt: skip
+    assert first.timestamp_ns == WALL_NS
     assert second.symbols["symbol"] == "哈基米USDT"
 
 

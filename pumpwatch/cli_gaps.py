@@ -1,0 +1,77 @@
+"""Verbs that ask the ledger: gaps list, gaps show."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pumpwatch.cli_data import SYMBOL
+from pumpwatch.cli_print import ConfigOption, JsonOption, load, print_json, print_rows
+from pumpwatch.errors import EXIT_NO, UsageError
+
+LIMIT_MAX = 1_000_000
+LIST_COLUMNS = (
+    "opened_at",
+    "gap_id",
+    "exchange",
+    "market_type",
+    "symbol",
+    "cause",
+    "state",
+    "from_ts",
+    "to_ts",
+    "missing",
+    "filled_rows",
+    "reason",
+)
+
+
+def gaps_list(
+    is_open: Annotated[
+        bool, typer.Option("--open", help="Only holes that are not closed.")
+    ] = False,
+    feed: Annotated[
+        str | None, typer.Option(metavar="FEED", help="Only this feed, as okx_spot.")
+    ] = None,
+    symbol: Annotated[
+        str | None, typer.Option(metavar="SYMBOL", help="Only this one, as BTCUSDT.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=LIMIT_MAX, help="At most so many.")] = 100,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> int:
+    """List holes of the record, newest first: why, what they may span, what became of them."""
+    from pumpwatch.config import FEED_NAMES
+
+    if symbol is not None and symbol != "*" and SYMBOL.fullmatch(symbol) is None:
+        raise UsageError(f"--symbol {symbol!r}: allowed: 1 to 40 characters without space ' \" = ;")
+    if feed is not None and feed not in FEED_NAMES:
+        raise UsageError(f"--feed {feed}: no such feed; there are {', '.join(FEED_NAMES)}")
+    settings = load(config)
+    from pumpwatch.store.gap_rows import read_gaps
+
+    rows = read_gaps(settings, is_open=is_open, feed=feed, symbol=symbol, limit=limit)
+    if as_json:
+        print_json(rows)
+    else:
+        print_rows(rows, LIST_COLUMNS)
+    return 0
+
+
+def gaps_show(
+    gap_id: Annotated[str, typer.Argument(help="As `gaps list` shows it.")],
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> int:
+    """Show everything that is known of one hole; exit code 1 where there is no such one."""
+    settings = load(config)
+    from pumpwatch.store.gap_rows import read_gaps
+
+    rows = read_gaps(settings, gap_id=gap_id)
+    if as_json:
+        print_json(rows)
+    else:
+        for row in rows:
+            print_rows([{"column": n, "value": v} for n, v in row.items()], ("column", "value"))
+    return 0 if rows else EXIT_NO
