@@ -17,7 +17,7 @@ RECEIVE_NS = START_NS + 60 * SECOND_NS
 class Road:
     """A fresh connection of a feed: nothing seen, all instruments known."""
 
-    def __init__(self, form: Form, stream: Stream) -> None:
+    def __init__(self, form: Form, stream: Stream, feed: int = 1) -> None:
         exchange, market_type = form.feed.split("_")
         self.table = InstrumentTable(exchange, market_type)
         for market in stream.markets:
@@ -26,7 +26,7 @@ class Road:
                 form.symbol(market.base), symbol, form.contract_value, form.price_exponent
             )
         self.rows = RowBuffer()
-        self.road = FeedRoad(form.parser, self.table, self.rows, VenueClock(), 1, HISTORY_NS)
+        self.road = FeedRoad(form.parser, self.table, self.rows, VenueClock(), feed, HISTORY_NS)
         self.intake = Intake(self.road)
 
     def feed(self, chunk: bytes) -> None:

@@ -49,9 +49,7 @@ log = structlog.get_logger()
 
 FLUSH_S = 0.01  # rows wait at most this long for their record (promise 1)
 DRAIN_POLL_S = 0.05
-REPLAY_S_MAX = (
-    600.0  # after this long, what an earlier run left is looked for in the table as it is
-)
+REPLAY_S_MAX = 600.0  # then the events are loaded although an earlier run's rows are not applied
 KRW_WAIT_S = 3.0  # for the won market lists, which only matter where a venue takes fewer symbols
 PAST_WAIT_S = 3.0  # for what earlier runs left in the tables; it may also come later
 CAPTURE_END_S = 10.0  # for closing handshakes; then the sockets are dropped
@@ -160,7 +158,7 @@ class Daemon:
         ends = self.spool.files.table_ends()
         assert self.watch is not None
         with trio.move_on_after(REPLAY_S_MAX):
-            while any(self.watch.applied.get(table, START) < end for table, end in ends.items()):
+            while any(self.watch.applied.get(table, START) < end for table, end in ends.items()):  # noqa: ASYNC110
                 await trio.sleep(DRAIN_POLL_S)
         try:
             stored = await load_events(sql)
@@ -227,6 +225,7 @@ class Daemon:
     async def _drain(self) -> None:
         """Wait until all is applied, at most ``shutdown_s``; what is left stays in the spool."""
         assert self.watch is not None
+        self.spool.begin_drain()
         with trio.move_on_after(self.config.system.shutdown_s):
             while not self.spool.is_drained(self.watch.applied):  # noqa: ASYNC110 - polled by design
                 await trio.sleep(DRAIN_POLL_S)

@@ -68,3 +68,25 @@ class StatementError(ServerError):
 
 class DataDirError(PumpWatchError):
     """Another PumpWatch works in this data_dir."""
+
+
+class MaintenanceBusyError(PumpWatchError):
+    """Another backup, retention run, conversion or restore has the maintenance lock (R14)."""
+
+    retry = True
+
+
+class RetentionRefusedError(PumpWatchError):
+    """A retention run would judge by a clock or a cut-off that cannot be right."""
+
+    exit_code = EXIT_NO
+
+
+class BackupError(PumpWatchError):
+    """A backup cannot be made, found, read or restored."""
+
+
+class DamagedBackupError(BackupError):
+    """Bytes of a backup are not those that were written, or rows not those that were counted."""
+
+    exit_code = EXIT_NO

@@ -1,4 +1,4 @@
-"""Looks at the daemon every second: balance, rates, lags. Writes status.json and the status line."""
+"""Looks at the daemon every second: balance, rates, lags. Writes status.json and a log line."""
 
 from __future__ import annotations
 
@@ -47,6 +47,7 @@ class Monitor:
         while True:
             self.look()
             self.write()
+            self._daemon.side.quarantine.flush()
             if trio.current_time() >= line_at_s:
                 line_at_s += self._daemon.config.system.status_interval_s
                 self._log_line()
@@ -88,6 +89,7 @@ class Monitor:
             accepted=trades.accepted_by_feed[feed.number],
             applied=trades.applied_by_feed[feed.number],
             refused=trades.refused_by_feed[feed.number],
+            lost=spool.lost_by_feed[feed.number],
         )
 
     def pending_rows(self) -> int:

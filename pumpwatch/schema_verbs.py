@@ -15,7 +15,7 @@ from pumpwatch.config import Config
 from pumpwatch.environment import read_runtime
 from pumpwatch.store.embedded import hold_data_dir, run_server
 from pumpwatch.store.schema import SCHEMA_VERSION, apply_schema, check_schema
-from pumpwatch.store.server import running_address
+from pumpwatch.store.server import ServerAddress, running_address
 from pumpwatch.store.sql import Sql
 
 Answer = TypeVar("Answer")
@@ -42,16 +42,16 @@ def differences(config: Config) -> list[str]:
 
 
 async def _ask(config: Config, task: Callable[[Sql], Awaitable[Answer]]) -> Answer:
-    async with _database(config) as sql:
+    async with database(config) as address, connection(Sql(address)) as sql:
         return await task(sql)
 
 
 @asynccontextmanager
-async def _database(config: Config) -> AsyncIterator[Sql]:
+async def database(config: Config) -> AsyncIterator[ServerAddress]:
+    """The running database, else the embedded one for as long as the block takes."""
     runtime = read_runtime(config.data_dir)
     if config.questdb.mode == "external" or (runtime is not None and runtime.alive):
-        async with _connection(Sql(running_address(config))) as sql:
-            yield sql
+        yield running_address(config)
         return
     heap_mib = plan_memory(config, host_memory_mib()).heap_mib
     with hold_data_dir(config.data_dir):
@@ -59,13 +59,13 @@ async def _database(config: Config) -> AsyncIterator[Sql]:
             server = await nursery.start(
                 partial(run_server, config, SystemClock(), heap_mib=heap_mib)
             )
-            async with _connection(Sql(server.address)) as sql:
-                yield sql
+            yield server.address
             nursery.cancel_scope.cancel()
 
 
 @asynccontextmanager
-async def _connection(sql: Sql) -> AsyncIterator[Sql]:
+async def connection(sql: Sql) -> AsyncIterator[Sql]:
+    """It is closed with the block."""
     try:
         yield sql
     finally:

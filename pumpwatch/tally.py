@@ -41,11 +41,17 @@ class FeedTally(msgspec.Struct, frozen=True, kw_only=True):
         return not (self.missing or self.duplicate or self.different or self.unknown)
 
 
-async def fetch_stored(address: ServerAddress, table: str = "trades") -> pl.DataFrame:
-    """All rows of the table: feed, symbol, trade_id, exchange_ns, side, price, quantity, ….
+async def fetch_stored(
+    address: ServerAddress, table: str = "trades", *, feed: str | None = None
+) -> pl.DataFrame:
+    """Rows of the table, of all feeds or of one: feed, symbol, trade_id, exchange_ns, side, ….
 
     Raises ServerError when the export fails.
     """
+    query = STORED_SQL.format(table=table)
+    if feed is not None:
+        exchange, _, market_type = feed.partition("_")
+        query += f" WHERE exchange = '{exchange}' AND market_type = '{market_type}'"
     async with httpx.AsyncClient(
         base_url=address.http_url,
         auth=httpx.BasicAuth(address.user, address.password),
@@ -56,7 +62,7 @@ async def fetch_stored(address: ServerAddress, table: str = "trades") -> pl.Data
             answer = await client.get(
                 # As CSV: polars refuses 9.3.4's Parquet of long texts (several dictionary pages).
                 "/exp",
-                params={"query": STORED_SQL.format(table=table)},
+                params={"query": query},
             )
         except httpx.HTTPError as error:
             raise ServerError(f"export of {table} failed: {error!r}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import statistics
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,7 +31,7 @@ BASE = {
 ROOTS = {
     "daemon", "monitor", "demo", "status", "schema_verbs", "environment", "init_config", "tally",
     "cli", "cli_check", "cli_data", "cli_gaps", "cli_print", "cli_run", "cli_listings", "past",
-    "__main__",
+    "__main__", "cli_backup", "cli_retention", "upkeep_verbs",
 }  # fmt: skip
 MAY_IMPORT = {
     "_fast": BASE,
@@ -50,7 +51,8 @@ SANS_IO = {
     "model.py", "errors.py", "balance.py", "rates.py", "capture/session.py", "capture/plan.py",
     "capture/subscriptions.py", "capture/ledger.py", "capture/open_gaps.py", "capture/ranges.py",
     "capture/coverage.py", "capture/roster.py", "capture/agreement.py",
-    "store/segment.py", "store/progress.py", "venues/spec.py", "venues/binance.py",
+    "store/segment.py", "store/progress.py", "store/retention_plan.py", "store/backup_manifest.py",
+    "venues/spec.py", "venues/binance.py",
     "venues/bybit.py", "venues/okx.py", "venues/kucoin.py", "venues/gate.py", "venues/phemex.py",
 }  # fmt: skip
 IO_MODULES = {"trio", "trio_websocket", "httpx", "socket", "psycopg", "time", "os", "subprocess"}
@@ -153,6 +155,12 @@ def test_every_feed_has_samples() -> None:
     for name in FEED_NAMES:
         assert (ROOT / "tests/samples" / f"{name}.jsonl").stat().st_size
         assert (ROOT / "tests/samples" / f"{name}.expected.tsv").stat().st_size
+
+
+def test_the_wheel_holds_every_package() -> None:
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    found = {".".join(path.parent.relative_to(ROOT).parts) for path in PACKAGE.rglob("__init__.py")}
+    assert found <= set(listed)
 
 
 def test_schema_files_are_numbered_without_holes() -> None:

@@ -44,6 +44,7 @@ from pumpwatch.venues.spec import (
     RestPage,
     Subscribe,
     TradeIds,
+    TradePage,
 )
 
 SEED = 20_261
@@ -60,7 +61,8 @@ def feed(name: str = "okx_spot", limits: Allowance = WIDE, **changes: object) ->
         "pace": Pace(interval_s=1), "symbols_per_connection": 1, "connect_interval_s": 1,
         "connects": WIDE, "rest_allowance": limits, "ids": TradeIds.OPAQUE, "time_step_ns": 1,
         "instruments": ListRequest(path="/", read=lambda _: ListPage(listed=[], refused=[])),
-        "recent": RestPage(path="/", symbol_param="s", rows_max=1, newest_first=True),
+        "recent": RestPage(path="/", read=lambda _body, _symbol: TradePage(trades=[], refused=[]),
+                           symbol_param="s", rows_max=1, newest_first=True),
     }  # fmt: skip
     return FeedSpec(**(facts | changes))  # type: ignore[arg-type]
 

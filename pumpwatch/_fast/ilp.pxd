@@ -1,5 +1,5 @@
 """Rows as InfluxDB line protocol: one line per trade, into a buffer that becomes a spool record."""
-from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t, uint8_t
 
 from pumpwatch._fast.instruments cimport Instrument
 from pumpwatch._fast.trade cimport Decimal, Trade, uint128
@@ -39,4 +39,10 @@ cdef Py_ssize_t render_received(char* out, int64_t receive_ns) noexcept nogil
 # PLAIN_SLACK bytes more, which are overwritten.
 cdef Py_ssize_t render_plain(char* out, const Decimal* value) noexcept nogil
 
+# A Phemex row's id, ``side-price-size-ordinal``; 0: too long. ``out`` as for two numbers of render_plain and 32 bytes.
+cdef Py_ssize_t render_composed_id(char* out, const Trade* trade, int32_t ordinal) noexcept nogil
+
 cdef void strip_zeros(Decimal* value) noexcept nogil
+
+# Of the first ILP line, its newline included; 0: it has no end. See split_lines.
+cdef Py_ssize_t line_bytes(const char* text, Py_ssize_t size) noexcept nogil

@@ -5,7 +5,7 @@ from libc.string cimport memcpy, memset
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 
-from pumpwatch._fast.instruments cimport NO_INSTRUMENT, InstrumentTable
+from pumpwatch._fast.instruments cimport NO_INSTRUMENT, InstrumentTable, prefix_of
 from pumpwatch._fast.parser cimport Parser, batch_free, batch_init, parse_message
 from pumpwatch._fast.trade cimport KIND_ORDINARY, PARSE_TRADES, Batch, uint128
 from pumpwatch._fast.words cimport POWERS, put_digits
@@ -114,6 +114,28 @@ cdef Py_ssize_t render_plain(char* out, const Decimal* given) noexcept nogil:
     return count + 2 + zeros
 
 
+cdef Py_ssize_t render_composed_id(char* out, const Trade* trade, int32_t ordinal) noexcept nogil:
+    """``side-price-size-ordinal``, numbers as normalised text (DESIGN section 4); 0: too long."""
+    cdef Py_ssize_t size = 4, part
+    if trade.is_sell:
+        memcpy(out, "sell-", 5)
+        size = 5
+    else:
+        memcpy(out, "buy-", 4)
+    part = render_plain(out + size, &trade.price)
+    if part == 0:
+        return 0
+    size += part
+    out[size] = c'-'
+    size += 1
+    part = render_plain(out + size, &trade.quantity)
+    if part == 0:
+        return 0
+    size += part
+    out[size] = c'-'
+    return size + 1 + put_digits(out + size + 1, <uint64_t>ordinal)
+
+
 cdef Py_ssize_t put_number(Lines* lines, char* out, const Decimal* given) noexcept nogil:
     """``=`` and the value: a binary double where that is exact, else text that the server rounds."""
     cdef Decimal value = given[0]
@@ -199,12 +221,13 @@ cdef bint put_trade(Lines* lines, const Instrument* instrument, const Trade* tra
                     const char* received, Py_ssize_t received_bytes) noexcept nogil:
     cdef char* start
     cdef char* out
+    cdef int prefix = prefix_of(trade)
     if not lines_reserve(lines, LINE_BYTES_MAX):
         return 0
     start = lines.data + lines.size
     out = start
-    memcpy(out, instrument.prefixes[trade.is_sell], instrument.prefix_bytes[trade.is_sell])
-    out += instrument.prefix_bytes[trade.is_sell]
+    memcpy(out, instrument.prefixes[prefix], instrument.prefix_bytes[prefix])
+    out += instrument.prefix_bytes[prefix]
     if trade.kind != KIND_ORDINARY:
         memcpy(out, KIND_TAGS[trade.kind], KIND_TAG_BYTES[trade.kind])
         out += KIND_TAG_BYTES[trade.kind]
@@ -231,6 +254,26 @@ cdef bint put_trade(Lines* lines, const Instrument* instrument, const Trade* tra
     lines.size += out - start
     lines.rows += 1
     return 1
+
+
+cdef Py_ssize_t line_bytes(const char* text, Py_ssize_t size) noexcept nogil:
+    cdef Py_ssize_t at = 0
+    cdef bint quoted = 0, in_fields = 0
+    while at < size:
+        if text[at] == c'\\':
+            at += 1
+        elif quoted:
+            quoted = text[at] != c'"'
+        elif text[at] == c'\n':
+            return at + 1
+        elif text[at] == c' ':
+            in_fields = 1
+        elif in_fields and text[at] == c'"':
+            quoted = 1
+        elif in_fields and text[at] == c'=' and at + 2 < size and text[at + 1] == c'=' and text[at + 2] == BINARY_DOUBLE:
+            at += 10
+        at += 1
+    return 0
 
 
 cdef class RowBuffer:
@@ -298,22 +341,12 @@ def split_lines(bytes payload):
     anything. Both occur only among the fields: in a symbol, behind the first blank is not yet.
     """
     cdef const char* text = payload
-    cdef Py_ssize_t size = len(payload), at = 0
-    cdef bint quoted = 0, in_fields = 0
+    cdef Py_ssize_t left = len(payload), size, at = 0
     ends = []
-    while at < size:
-        if text[at] == c'\\':
-            at += 1
-        elif quoted:
-            quoted = text[at] != c'"'
-        elif text[at] == c'\n':
-            ends.append(at + 1)
-            in_fields = 0
-        elif text[at] == c' ':
-            in_fields = 1
-        elif in_fields and text[at] == c'"':
-            quoted = 1
-        elif in_fields and text[at] == c'=' and at + 2 < size and text[at + 1] == c'=' and text[at + 2] == BINARY_DOUBLE:
-            at += 10
-        at += 1
-    return ends
+    while True:
+        size = line_bytes(text + at, left)
+        if size == 0:
+            return ends
+        at += size
+        left -= size
+        ends.append(at)

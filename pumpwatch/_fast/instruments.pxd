@@ -2,17 +2,17 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from pumpwatch._fast.sequence cimport Position
-from pumpwatch._fast.trade cimport uint128
+from pumpwatch._fast.trade cimport Trade, uint128
 
 cdef enum:
     NO_INSTRUMENT = 0xFFFFFFFF
 
 cdef struct Instrument:
     char* name                  # the venue's name as on the wire
-    char* prefixes[2]           # "trades,exchange=…,market_type=…,symbol=…,side=buy,origin=stream"; [1] sells
+    char* prefixes[4]           # "trades,exchange=…,market_type=…,symbol=…,side=…,origin=…", see prefix_of
     uint64_t hash
     uint32_t name_bytes
-    uint32_t prefix_bytes[2]
+    uint32_t prefix_bytes[4]
     int32_t price_exponent
     int32_t contract_exponent
     uint8_t is_scaled           # contract value is not 1 or price exponent not 0
@@ -20,6 +20,11 @@ cdef struct Instrument:
     int64_t rows                # spooled since the start, for status and silence
     int64_t received_ns         # of the last trade
     Position position
+
+
+cdef inline int prefix_of(const Trade* trade) noexcept nogil:
+    """Which of an instrument's prefixes a row has: buys and sells of the stream, then of REST."""
+    return trade.is_sell + 2 * trade.is_backfill
 
 
 cdef class InstrumentTable:

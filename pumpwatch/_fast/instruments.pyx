@@ -84,10 +84,11 @@ cdef class InstrumentTable:
 
     def __dealloc__(self):
         cdef uint32_t i
+        cdef int prefix
         for i in range(self.count):
             free(self.instruments[i].name)
-            free(self.instruments[i].prefixes[0])
-            free(self.instruments[i].prefixes[1])
+            for prefix in range(4):
+                free(self.instruments[i].prefixes[prefix])
             position_free(&self.instruments[i].position)
         free(self.instruments)
         free(self.slots)
@@ -112,23 +113,26 @@ cdef class InstrumentTable:
     cdef object append_new(self, bytes name, str symbol):
         cdef uint32_t number = self.count
         cdef uint32_t at
-        cdef int is_sell
+        cdef int prefix
         cdef Instrument* instrument
         if self.count == self.capacity:
             self.grow_slots()
         head = b"trades,exchange=%s,market_type=%s,symbol=%s" % (
             escape_tag(self.exchange), escape_tag(self.market_type), escape_tag(symbol))
-        prefixes = [head + b",side=buy,origin=stream", head + b",side=sell,origin=stream"]
-        if len(prefixes[1]) > PREFIX_BYTES_MAX:
+        prefixes = [
+            b"%s,side=%s,origin=%s" % (head, side, origin)
+            for origin in (b"stream", b"backfill") for side in (b"buy", b"sell")
+        ]
+        if max(map(len, prefixes)) > PREFIX_BYTES_MAX:
             raise ValueError(f"{symbol}: the symbol's name is too long")
         instrument = &self.instruments[number]
         memset(instrument, 0, sizeof(Instrument))
         position_init(&instrument.position)
         instrument.name = copy_bytes(name)
         instrument.name_bytes = len(name)
-        for is_sell in range(2):
-            instrument.prefixes[is_sell] = copy_bytes(prefixes[is_sell])
-            instrument.prefix_bytes[is_sell] = len(prefixes[is_sell])
+        for prefix in range(4):
+            instrument.prefixes[prefix] = copy_bytes(prefixes[prefix])
+            instrument.prefix_bytes[prefix] = len(prefixes[prefix])
         instrument.hash = hash_bytes(instrument.name, instrument.name_bytes, 0)
         at = <uint32_t>instrument.hash & self.mask
         while self.slots[at]:

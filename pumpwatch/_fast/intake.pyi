@@ -1,12 +1,10 @@
 """One connection's way in: received bytes -> frames -> messages -> rows."""
 
 from pumpwatch._fast.road import FeedRoad
+from pumpwatch._fast.road import News as News
 
 REASONS: dict[int, str]
-NEWS_NAMES: tuple[str, ...]
 SPAN_SHIFT: int
-
-News = tuple[str, int, int, int, int, int]  # cause, instrument, first id, last id, from_ns, to_ns
 
 class Intake:
     def __init__(self, road: FeedRoad) -> None: ...

@@ -12,12 +12,13 @@ from pumpwatch._fast.frames cimport (
 from pumpwatch._fast.ilp cimport render_received
 from pumpwatch._fast.parser cimport parse_message
 from pumpwatch._fast.road cimport (
-    NEWS_JUMP, NEWS_RANGE, NEWS_RESET, REFUSED_NOT, TALLY_SHIFT, TALLY_SPANS, News, lane_begin_tally, lane_free,
+    REFUSED_NOT, TALLY_SHIFT, TALLY_SPANS, lane_begin_tally, lane_free, lane_take_news,
 )
 from pumpwatch._fast.trade cimport PARSE_OTHER, PARSE_TRADES
 from pumpwatch._fast.utf8 cimport is_utf8
 
 from pumpwatch._fast.frames import CLOSE_CODES, ERROR_TEXTS
+from pumpwatch._fast.road import REFUSALS
 from pumpwatch.errors import ProtocolError
 
 SPAN_SHIFT = TALLY_SHIFT
@@ -30,10 +31,8 @@ cdef enum:
     STATUS_NO_MEMORY = 99
 
 REASONS = {
-    1: "unknown_symbol", 2: "time", 3: "overflow", 4: "memory",
-    REASON_MALFORMED: "malformed", REASON_BINARY: "binary", REASON_UTF8: "utf8",
+    **REFUSALS, REASON_MALFORMED: "malformed", REASON_BINARY: "binary", REASON_UTF8: "utf8",
 }
-NEWS_NAMES = ("id_jump", "id_reset", "merged_range", "unaligned")
 
 
 cdef bint grow(char** data, Py_ssize_t* capacity, Py_ssize_t wanted) noexcept nogil:
@@ -226,14 +225,7 @@ cdef class Intake:
 
         Causes: id_jump, id_reset, merged_range, unaligned. Times are exchange time; from_ns 0 = unknown.
         """
-        cdef Py_ssize_t i
-        cdef News* news
-        told = []
-        for i in range(self.lane.news_count):
-            news = &self.lane.news[i]
-            told.append((NEWS_NAMES[news.kind], news.instrument, news.first, news.last, news.from_ns, news.to_ns))
-        self.lane.news_count = 0
-        return told
+        return lane_take_news(&self.lane)
 
     @property
     def instruments_met(self):

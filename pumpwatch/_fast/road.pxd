@@ -5,6 +5,7 @@ from pumpwatch._fast.ilp cimport RECEIVED_BYTES_MAX, RowBuffer
 from pumpwatch._fast.instruments cimport InstrumentTable
 from pumpwatch._fast.ordinals cimport Ordinals
 from pumpwatch._fast.parser cimport Parser
+from pumpwatch._fast.recent cimport Recent
 from pumpwatch._fast.sequence cimport IdRange, SeenIds
 from pumpwatch._fast.trade cimport Batch, Decimal, Trade
 
@@ -43,6 +44,7 @@ cdef struct Counts:         # messages are messages, all else is rows (promise 5
     int64_t history_skipped
     int64_t quarantined
     int64_t ranges          # messages that stand for several trades: no rows
+    int64_t backfilled      # of those passed: from REST
 
 cdef struct Lane:           # what one connection knows beyond its feed
     uint8_t* met            # by instrument: a row came on this connection
@@ -77,8 +79,10 @@ cdef class FeedRoad:
     cdef int32_t* row_ordinals
     cdef int64_t history_ns
     cdef Counts counts
+    cdef Lane past                      # REST's rows have no connection; this is theirs
     cdef readonly int64_t last_exchange_ns
     cdef readonly int64_t last_receive_ns
+    cdef public Recent recent           # the memory hour; None: not kept
 
     # The batch's rows onward: into the lines, or counted as what they are. Returns the first refusal.
     cdef Refusal take_batch(self, Lane* lane, int64_t* refused_rows) noexcept nogil
@@ -87,9 +91,11 @@ cdef class FeedRoad:
     cdef bint judge_id(self, Lane* lane, Trade* trade) noexcept nogil
     cdef void count_ordinals(self, Lane* lane) noexcept nogil
     cdef void count_run(self, Lane* lane, Py_ssize_t first, Py_ssize_t count) noexcept nogil
+    cdef Refusal take_past(self, Trade* trade, int32_t ordinal) noexcept nogil
 
 
 # From now on the lane counts its rows by span; 0: no memory.
 cdef bint lane_begin_tally(Lane* lane) noexcept nogil
 cdef bint lane_reserve(Lane* lane, uint32_t instruments) noexcept nogil
 cdef void lane_free(Lane* lane) noexcept
+cdef list lane_take_news(Lane* lane)

@@ -5,18 +5,25 @@ only where it cannot lie in a hole (R5); a row that is refused is counted and it
 """
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
+from pumpwatch._fast.cursor cimport is_plain_id
 from pumpwatch._fast.ilp cimport (
-    DECIMAL_TEXT_MAX, PLAIN_SLACK, put_trade, render_plain, scale_trade, strip_zeros,
+    DECIMAL_TEXT_MAX, PLAIN_SLACK, put_trade, render_composed_id, render_received, scale_trade, strip_zeros,
 )
 from pumpwatch._fast.instruments cimport NO_INSTRUMENT, Instrument, hash_bytes
 from pumpwatch._fast.ordinals cimport ordinals_free, ordinals_new, ordinals_take
+from pumpwatch._fast.members cimport Value, read_decimal
 from pumpwatch._fast.parser cimport batch_free, batch_init
+from pumpwatch._fast.ring cimport ORIGIN_BACKFILL, ORIGIN_STREAM
 from pumpwatch._fast.sequence cimport (
     VERDICT_JUMP, VERDICT_REPEAT, VERDICT_RESET, Position, Verdict, observe_id, observe_range,
 )
-from pumpwatch._fast.words cimport put_digits
+
+from pumpwatch._fast.parser import KIND_NAMES
+
+REFUSALS = {1: "unknown_symbol", 2: "time", 3: "overflow", 4: "memory"}
+NEWS_NAMES = ("id_jump", "id_reset", "merged_range", "unaligned")
 
 cdef enum:
     BATCH_ROWS = 65536          # a row takes at least 20 bytes of a message of at most 1 MiB
@@ -63,6 +70,7 @@ cdef bint lane_reserve(Lane* lane, uint32_t instruments) noexcept nogil:
         return 0
     lane.ordinals = ordinals
     memset(met + lane.capacity, 0, capacity - lane.capacity)
+    memset(held_ns + lane.capacity, 0, (capacity - lane.capacity) * sizeof(int64_t))
     memset(heard_ns + lane.capacity, 0, (capacity - lane.capacity) * sizeof(int64_t))
     memset(ordinals + lane.capacity, 0, (capacity - lane.capacity) * sizeof(Ordinals*))
     lane.capacity = capacity
@@ -118,6 +126,17 @@ cdef void tell(Lane* lane, NewsKind kind, uint32_t instrument, IdRange hole, int
     lane.news_count += 1
 
 
+cdef list lane_take_news(Lane* lane):
+    cdef Py_ssize_t i
+    cdef News* news
+    told = []
+    for i in range(lane.news_count):
+        news = &lane.news[i]
+        told.append((NEWS_NAMES[news.kind], news.instrument, news.first, news.last, news.from_ns, news.to_ns))
+    lane.news_count = 0
+    return told
+
+
 cdef class VenueClock:
     """What time the venues believe it is, to tell a far-future row from a slow clock of ours (R20)."""
 
@@ -152,26 +171,12 @@ cdef uint64_t row_key(Trade* trade) noexcept nogil:
     return mixed(key, <uint64_t><uint32_t>trade.price.exponent << 32 | <uint32_t>trade.quantity.exponent)
 
 
-cdef Py_ssize_t render_composed_id(char* out, const Trade* trade, int32_t ordinal) noexcept nogil:
-    """``side-price-size-ordinal``, numbers as normalised text (DESIGN section 4); 0: too long."""
-    cdef Py_ssize_t size = 4, part
-    if trade.is_sell:
-        memcpy(out, "sell-", 5)
-        size = 5
-    else:
-        memcpy(out, "buy-", 4)
-    part = render_plain(out + size, &trade.price)
-    if part == 0:
-        return 0
-    size += part
-    out[size] = c'-'
-    size += 1
-    part = render_plain(out + size, &trade.quantity)
-    if part == 0:
-        return 0
-    size += part
-    out[size] = c'-'
-    return size + 1 + put_digits(out + size + 1, <uint64_t>ordinal)
+cdef bint read_amount(bytes text, Decimal* value):
+    """A number >= 0 in JSON's grammar, nothing around it."""
+    cdef Value whole
+    whole.at = text
+    whole.end = whole.at + len(text)
+    return len(text) > 0 and whole.at[0] != c'"' and read_decimal(whole, NULL, value)
 
 
 cdef class FeedRoad:
@@ -197,6 +202,7 @@ cdef class FeedRoad:
 
     def __dealloc__(self):
         batch_free(&self.batch)
+        lane_free(&self.past)
         free(self.row_ns)
         free(self.row_keys)
         free(self.row_ordinals)
@@ -310,7 +316,8 @@ cdef class FeedRoad:
         instrument = &self.instruments.instruments[trade.instrument]
         if not scale_trade(instrument, trade):
             return REFUSED_OVERFLOW
-        if self.batch.is_snapshot or not lane.met[trade.instrument]:
+        # REST's history was asked for.
+        if (self.batch.is_snapshot or not lane.met[trade.instrument]) and not trade.is_backfill:
             last_ns = lane.held_ns[trade.instrument]
             if trade.exchange_ns < lane.receive_ns - self.history_ns and (last_ns == 0 or trade.exchange_ns < last_ns):
                 self.counts.history_skipped += 1
@@ -330,6 +337,9 @@ cdef class FeedRoad:
             self.rows.lines.first_received_ns = lane.receive_ns
         if not put_trade(&self.rows.lines, instrument, trade, lane.received, lane.received_bytes):
             return REFUSED_MEMORY
+        if self.recent is not None:
+            self.recent.put(self.feed, trade, lane.receive_ns, ordinal if trade.id == id_text else -1,
+                            ORIGIN_BACKFILL if trade.is_backfill else ORIGIN_STREAM)
         instrument.rows += 1
         instrument.received_ns = lane.receive_ns
         self.counts.passed += 1
@@ -360,3 +370,76 @@ cdef class FeedRoad:
         if trade.exchange_ns > last_ns:
             instrument.position.last_ns = trade.exchange_ns
         return 1
+
+    # --- rows from REST -------------------------------------------------------------------------------
+
+    def take_backfill(self, str venue_symbol, str side, str price, str quantity, int64_t exchange_ns, trade_id,
+                      uint64_t order_id, int64_t sequence_number, str kind, int64_t received_ns,
+                      int32_t ordinal=-1) -> str:
+        """Take one row of a REST list the way of the stream's rows (R4), as origin=backfill.
+
+        Price and quantity are exact texts in the venue's units, ``kind`` a name or "",
+        ``received_ns`` our clock when the answer was whole. ``trade_id`` is None where the venue has
+        none; then ``ordinal`` is the row's among its equals of that nanosecond (R6), -1: the caller
+        knows it as held.
+
+        Returns "new", "repeat" (proven seen, no line), or "refused:" with the reason that a message
+        of the stream would go to quarantine for. History is not skipped: it was asked for. Holes
+        that the row shows are in ``take_backfill_news``. Raises ValueError for a side, kind or
+        ``received_ns`` that is none.
+        """
+        cdef Trade trade
+        cdef Refusal refusal
+        cdef int64_t passed = self.counts.passed
+        if received_ns <= 0:
+            raise ValueError(f"received_ns {received_ns} is no time")
+        name, text = venue_symbol.encode(), b"" if trade_id is None else trade_id.encode()
+        memset(&trade, 0, sizeof(Trade))
+        trade.is_sell = ("buy", "sell").index(side)
+        trade.kind = KIND_NAMES.index(kind or None)
+        trade.is_backfill = 1
+        trade.exchange_ns = exchange_ns
+        trade.order_id = order_id
+        trade.sequence_number = sequence_number
+        if trade_id is not None:
+            trade.id = text
+            trade.id_bytes = <uint32_t>len(text)
+        if (sequence_number < 0 or not read_amount(price.encode(), &trade.price)
+                or not read_amount(quantity.encode(), &trade.quantity)
+                or (trade.id != NULL and not is_plain_id(trade.id, trade.id_bytes))):
+            self.counts.parsed += 1
+            self.counts.quarantined += 1
+            return "refused:malformed"
+        trade.instrument = self.instruments.find(name, len(name))
+        self.past.receive_ns = received_ns
+        self.past.received_bytes = render_received(self.past.received, received_ns)
+        refusal = self.take_past(&trade, ordinal)
+        if refusal != REFUSED_NOT:
+            self.counts.quarantined += 1
+            return "refused:" + REFUSALS[refusal]
+        if self.counts.passed == passed:
+            return "repeat"
+        self.counts.backfilled += 1
+        return "new"
+
+    cdef Refusal take_past(self, Trade* trade, int32_t ordinal) noexcept nogil:
+        """A row of REST onward; it is no sign of life of the stream."""
+        cdef Refusal refusal
+        cdef int64_t last_exchange_ns = self.last_exchange_ns, received_ns = 0
+        if not lane_reserve(&self.past, self.instruments.count):
+            self.counts.parsed += 1
+            return REFUSED_MEMORY
+        if trade.instrument != NO_INSTRUMENT:
+            received_ns = self.instruments.instruments[trade.instrument].received_ns
+        refusal = self.take_row(&self.past, trade, ordinal)
+        if trade.instrument != NO_INSTRUMENT:
+            self.instruments.instruments[trade.instrument].received_ns = received_ns
+        self.last_exchange_ns = last_exchange_ns
+        return refusal
+
+    def take_backfill_news(self):
+        """Holes that REST's rows showed since the last call, as ``Intake.take_news`` tells them.
+
+        They must be in the ledger before the rows are in the spool (R3).
+        """
+        return lane_take_news(&self.past)

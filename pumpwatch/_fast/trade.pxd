@@ -45,6 +45,7 @@ cdef struct Trade:
     uint32_t instrument     # number in the InstrumentTable; set after parsing
     uint8_t is_sell         # taker side
     uint8_t kind            # TradeKind
+    uint8_t is_backfill     # from REST: origin=backfill
 
 cdef struct Batch:
     Trade* trades
@@ -72,4 +73,5 @@ cdef inline Trade* batch_next(Batch* batch) noexcept nogil:
     trade.id_bytes = 0
     trade.is_sell = 0
     trade.kind = KIND_ORDINARY
+    trade.is_backfill = 0
     return trade

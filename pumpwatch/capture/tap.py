@@ -129,7 +129,7 @@ class Tap(trio.abc.Stream):
 
 
 def close_frames(control: bytes) -> bytes:
-    """The close frames among whole control frames; a ping that is handed up wants to be answered."""
+    """The close frames among whole control frames: a ping that is handed up wants an answer."""
     found, at = b"", 0
     while at < len(control):
         end = at + 2 + control[at + 1]  # unmasked, at most 125 bytes: the intake has checked that

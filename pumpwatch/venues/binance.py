@@ -15,6 +15,17 @@ from pumpwatch.venues.listing import (
     status_among,
     text,
 )
+from pumpwatch.venues.rest_trades import (
+    MICROSECONDS,
+    MILLISECONDS,
+    Row,
+    amount,
+    flag,
+    read_rows,
+    rows_of,
+    time_ns,
+    whole,
+)
 from pumpwatch.venues.spec import (
     Allowance,
     FeedSpec,
@@ -26,9 +37,11 @@ from pumpwatch.venues.spec import (
     Reply,
     ReplyKind,
     RestPage,
+    RestTrade,
     Status,
     Subscribe,
     TradeIds,
+    TradePage,
     VolumeRequest,
     id_text,
 )
@@ -125,6 +138,30 @@ def _is_perpetual(entry: Entry) -> bool:
     return bool(kind == "PERPETUAL")
 
 
+# --- past trades ----------------------------------------------------------------------------------
+
+
+def read_trades(body: bytes, _venue_symbol: str) -> TradePage:
+    """Rows of /trades and /historicalTrades, which name no symbol. Raises VenueError."""
+    return read_rows(rows_of(body, "Binance's trades"), _read_trade, newest_first=False)
+
+
+def _read_trade(row: Row) -> RestTrade:
+    number = whole(row, "id")
+    if not isinstance(row["isBuyerMaker"], bool):
+        raise ValueError(f"isBuyerMaker is {row['isBuyerMaker']!r}")  # noqa: TRY004 - one kind
+    return RestTrade(
+        trade_id=str(number),
+        order_id=number,
+        sequence_number=number,
+        side="sell" if row["isBuyerMaker"] else "buy",  # the buyer is the maker: the taker sold
+        price=amount(row, "price"),
+        quantity=amount(row, "qty"),
+        exchange_ns=time_ns(row, "time", MILLISECONDS, MICROSECONDS),
+        kind="rpi" if flag(row, "isRPITrade") else "",  # of futures
+    )
+
+
 # --- the feeds ------------------------------------------------------------------------------------
 
 SUBSCRIBE = Subscribe(
@@ -167,6 +204,7 @@ SPOT = FeedSpec(
     ),
     recent=RestPage(
         path="/api/v3/trades",
+        read=read_trades,
         symbol_param="symbol",
         params={"limit": str(ROWS_MAX)},
         rows_max=ROWS_MAX,
@@ -175,6 +213,7 @@ SPOT = FeedSpec(
     ),
     history=RestPage(
         path="/api/v3/historicalTrades",
+        read=read_trades,
         symbol_param="symbol",
         params={"limit": str(ROWS_MAX)},
         rows_max=ROWS_MAX,
@@ -211,6 +250,7 @@ FUTURES = FeedSpec(
     ),
     recent=RestPage(
         path="/fapi/v1/trades",
+        read=read_trades,
         symbol_param="symbol",
         params={"limit": str(ROWS_MAX)},
         rows_max=ROWS_MAX,
@@ -219,6 +259,7 @@ FUTURES = FeedSpec(
     ),
     history=RestPage(
         path="/fapi/v1/historicalTrades",
+        read=read_trades,
         symbol_param="symbol",
         params={"limit": str(ROWS_MAX)},
         rows_max=ROWS_MAX,

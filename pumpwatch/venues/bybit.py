@@ -21,6 +21,19 @@ from pumpwatch.venues.listing import (
     status_among,
     text,
 )
+from pumpwatch.venues.rest_trades import (
+    MILLISECONDS,
+    Row,
+    amount,
+    check_symbol,
+    flag,
+    object_of,
+    plain_id,
+    read_rows,
+    side,
+    time_ns,
+    whole,
+)
 from pumpwatch.venues.spec import (
     NOTICE,
     Allowance,
@@ -33,14 +46,17 @@ from pumpwatch.venues.spec import (
     Reply,
     ReplyKind,
     RestPage,
+    RestTrade,
     Status,
     Subscribe,
     TradeIds,
+    TradePage,
     VolumeRequest,
     id_text,
 )
 
 INSTRUMENTS = "Bybit's instrument list"
+TRADES = "Bybit's recent trades"
 TOPIC = re.compile(r"publicTrade\.([^\s,\[\]\"]+)")
 TOO_FAST = "too many visits"  # REST says so with code 10006; sockets have no code of their own
 STATUSES: Mapping[str, Status] = {
@@ -127,6 +143,35 @@ def _read_perpetual(entry: Entry) -> Listed | None:
     )
 
 
+# --- past trades ----------------------------------------------------------------------------------
+
+
+def read_trades(body: bytes, venue_symbol: str) -> TradePage:
+    """Rows of /v5/market/recent-trade. Raises VenueError."""
+    answer = object_of(body, TRADES)
+    if answer.get("retCode") != 0:
+        raise VenueError(f"{TRADES} of {venue_symbol}: {sample(body)}")
+
+    def read_one(row: Row) -> RestTrade:
+        check_symbol(row, "symbol", venue_symbol)
+        return _read_trade(row)
+
+    return read_rows(entries_at(answer, TRADES, "result", "list"), read_one, newest_first=True)
+
+
+def _read_trade(row: Row) -> RestTrade:
+    return RestTrade(
+        trade_id=plain_id(row, "execId"),
+        order_id=0,
+        sequence_number=whole(row, "seq") if "seq" in row else 0,  # since 2025
+        side=side(row, "side"),
+        price=amount(row, "price"),
+        quantity=amount(row, "size"),
+        exchange_ns=time_ns(row, "time", MILLISECONDS),
+        kind="block" if flag(row, "isBlockTrade") else "rpi" if flag(row, "isRPITrade") else "",
+    )
+
+
 # --- feeds ----------------------------------------------------------------------------------------
 
 REST_URL = "https://api.bybit.com"
@@ -155,7 +200,7 @@ def _tickers(category: str) -> VolumeRequest:
 def _recent(category: str, rows_max: int) -> RestPage:
     """There is no paging and no other history: what this list does not reach is lost."""
     return RestPage(
-        path="/v5/market/recent-trade", symbol_param="symbol",
+        path="/v5/market/recent-trade", read=read_trades, symbol_param="symbol",
         params={"category": category, "limit": str(rows_max)}, rows_max=rows_max, newest_first=True,
     )  # fmt: skip
 

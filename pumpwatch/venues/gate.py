@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import Any
 
 from pumpwatch._fast import parse_gate
@@ -18,6 +19,20 @@ from pumpwatch.venues.listing import (
     status_among,
     text,
 )
+from pumpwatch.venues.rest_trades import (
+    MILLISECONDS,
+    SECONDS,
+    Row,
+    amount,
+    check_symbol,
+    flag,
+    read_rows,
+    rows_of,
+    side,
+    signed_amount,
+    time_ns,
+    whole,
+)
 from pumpwatch.venues.spec import (
     PONG,
     Allowance,
@@ -30,9 +45,11 @@ from pumpwatch.venues.spec import (
     Reply,
     ReplyKind,
     RestPage,
+    RestTrade,
     Status,
     Subscribe,
     TradeIds,
+    TradePage,
     VolumeRequest,
     id_text,
 )
@@ -157,6 +174,58 @@ def _read_contract(entry: Entry) -> Listed | None:
     )
 
 
+# --- past trades ----------------------------------------------------------------------------------
+
+
+def read_spot_trades(body: bytes, venue_symbol: str) -> TradePage:
+    """Rows of /spot/trades, where id_market is called ``sequence_id``. Raises VenueError."""
+    rows = rows_of(body, f"gate_spot trades of {venue_symbol}")
+
+    def read_one(row: Row) -> RestTrade:
+        check_symbol(row, "currency_pair", venue_symbol)
+        number = whole(row, "sequence_id")
+        return RestTrade(
+            trade_id=str(whole(row, "id")),
+            order_id=number,
+            sequence_number=number,
+            side=side(row, "side"),
+            price=amount(row, "price"),
+            quantity=amount(row, "amount"),
+            exchange_ns=time_ns(row, "create_time_ms", MILLISECONDS),
+        )
+
+    return read_rows(rows, read_one, newest_first=True)
+
+
+def read_futures_trades(body: bytes, venue_symbol: str) -> TradePage:
+    """Rows of /futures/usdt/trades. Raises VenueError."""
+    rows = rows_of(body, f"gate_futures trades of {venue_symbol}")
+
+    def read_one(row: Row) -> RestTrade:
+        check_symbol(row, "contract", venue_symbol)
+        return _read_futures_trade(row)
+
+    return read_rows(rows, read_one, newest_first=True)
+
+
+def _read_futures_trade(row: Row) -> RestTrade:
+    """``create_time_ms`` is in seconds with a fraction here, in milliseconds on the stream."""
+    number = whole(row, "id")
+    sold, quantity = signed_amount(row, "size")
+    if sold and not Decimal(quantity):
+        raise ValueError(f"size is {row['size']!r}")  # a minus with nothing behind it is no side
+    return RestTrade(
+        trade_id=str(number),
+        order_id=number,
+        sequence_number=number,
+        side="sell" if sold else "buy",
+        price=amount(row, "price"),
+        quantity=quantity,
+        exchange_ns=time_ns(row, "create_time_ms", SECONDS, MILLISECONDS),
+        kind="internal" if flag(row, "is_internal") else "",
+    )
+
+
 # --- the feeds ------------------------------------------------------------------------------------
 
 
@@ -181,6 +250,7 @@ def _keepalive(channel: str) -> Keepalive:
 
 SIZES_WITH_DECIMALS = (("X-Gate-Size-Decimal", "1"),)  # else small trades of some contracts read 0
 ROWS_MAX = 1000
+SKIP_MAX = 100_000  # rows before a page, documented for spot; taken for futures' offset too
 CONNECTIONS_MAX = 300  # of an address
 SYMBOLS_PER_CONNECTION = 200  # no limit is documented
 PACE = Pace(interval_s=0.2)  # likewise
@@ -211,6 +281,7 @@ SPOT = FeedSpec(
     ),
     recent=RestPage(
         path="/api/v4/spot/trades",
+        read=read_spot_trades,
         symbol_param="currency_pair",
         params={"limit": str(ROWS_MAX)},
         rows_max=ROWS_MAX,
@@ -218,6 +289,7 @@ SPOT = FeedSpec(
     ),
     history=RestPage(
         path="/api/v4/spot/trades",
+        read=read_spot_trades,
         symbol_param="currency_pair",
         params={"limit": str(ROWS_MAX)},
         rows_max=ROWS_MAX,
@@ -225,6 +297,7 @@ SPOT = FeedSpec(
         from_s_param="from",  # by id is discouraged, and by ``id``, not by id_market
         to_s_param="to",
         page_param="page",
+        skip_max=SKIP_MAX,
     ),
     ids=TradeIds.CONTIGUOUS,
     time_step_ns=1_000,  # recordings of 2026; there is room for single ns
@@ -256,6 +329,7 @@ FUTURES = FeedSpec(
     ),
     recent=RestPage(
         path="/api/v4/futures/usdt/trades",
+        read=read_futures_trades,
         symbol_param="contract",
         params={"limit": str(ROWS_MAX)},
         rows_max=ROWS_MAX,
@@ -263,6 +337,7 @@ FUTURES = FeedSpec(
     ),
     history=RestPage(
         path="/api/v4/futures/usdt/trades",
+        read=read_futures_trades,
         symbol_param="contract",
         params={"limit": str(ROWS_MAX)},
         rows_max=ROWS_MAX,
@@ -270,6 +345,7 @@ FUTURES = FeedSpec(
         from_s_param="from",
         to_s_param="to",
         offset_param="offset",
+        skip_max=SKIP_MAX,
     ),
     ids=TradeIds.OBSERVED,  # one counter a contract in every recording, promised nowhere (R7)
     time_step_ns=1_000_000,

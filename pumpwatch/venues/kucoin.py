@@ -25,6 +25,17 @@ from pumpwatch.venues.listing import (
     status_among,
     text,
 )
+from pumpwatch.venues.rest_trades import (
+    NANOSECONDS,
+    Row,
+    amount,
+    object_of,
+    plain_id,
+    read_rows,
+    side,
+    time_ns,
+    whole,
+)
 from pumpwatch.venues.spec import (
     NOTICE,
     Allowance,
@@ -37,17 +48,20 @@ from pumpwatch.venues.spec import (
     Reply,
     ReplyKind,
     RestPage,
+    RestTrade,
     Status,
     Subscribe,
     Target,
     TokenRequest,
     TradeIds,
+    TradePage,
     VolumeRequest,
     id_text,
 )
 
 SYMBOLS = "KuCoin's symbol list"
 CONTRACTS = "KuCoin's contract list"
+TRADES = "KuCoin's latest trades"
 GOOD = "200000"
 TOKEN_EXPIRED, TOPIC_NOT_FOUND, LIMIT_EXCEEDED = 401, 404, 509
 NOT_FOUND = re.compile(r"topic /[^\s:]+:(\S+) is not found")
@@ -197,6 +211,44 @@ def _read_contract(entry: Entry) -> Listed | None:
     )
 
 
+# --- past trades ----------------------------------------------------------------------------------
+
+
+def read_spot_trades(body: bytes, venue_symbol: str) -> TradePage:
+    """Rows of /market/histories, which name no symbol and call the id ``sequence``.
+
+    Raises VenueError.
+    """
+    rows = _trade_rows(body, venue_symbol)
+    return read_rows(rows, lambda row: _read_trade(row, "sequence", "time"), newest_first=False)
+
+
+def read_contract_trades(body: bytes, venue_symbol: str) -> TradePage:
+    """Rows of /trade/history, which name no symbol. Raises VenueError."""
+    rows = _trade_rows(body, venue_symbol)
+    return read_rows(rows, lambda row: _read_trade(row, "tradeId", "ts"), newest_first=True)
+
+
+def _trade_rows(body: bytes, venue_symbol: str) -> list[Row]:
+    what = f"{TRADES} of {venue_symbol}"
+    answer = object_of(body, what)
+    if answer.get("code") != GOOD:
+        raise VenueError(f"{what}: {sample(body)}")
+    return entries_at(answer, what, "data")
+
+
+def _read_trade(row: Row, id_key: str, time_key: str) -> RestTrade:
+    return RestTrade(
+        trade_id=plain_id(row, id_key),
+        order_id=0,  # sequences count the events of the book
+        sequence_number=whole(row, "sequence"),
+        side=side(row, "side"),
+        price=amount(row, "price"),
+        quantity=amount(row, "size"),
+        exchange_ns=time_ns(row, time_key, NANOSECONDS),
+    )
+
+
 # --- feeds ----------------------------------------------------------------------------------------
 
 
@@ -248,8 +300,8 @@ SPOT = FeedSpec(
         volume_key="volValue",
     ),
     recent=RestPage(
-        path="/api/v1/market/histories", symbol_param="symbol", rows_max=100, newest_first=False,
-        weight=3,
+        path="/api/v1/market/histories", read=read_spot_trades, symbol_param="symbol",
+        rows_max=100, newest_first=False, weight=3,
     ),
     ids=TradeIds.OPAQUE,  # they count the events of the book: a jump proves nothing
     time_step_ns=1,  # a whole millisecond on most pairs, not on all
@@ -276,8 +328,8 @@ FUTURES = FeedSpec(
     rest_allowance=REST,
     instruments=ListRequest(path="/api/v1/contracts/active", weight=3, read=read_contract_list),
     recent=RestPage(
-        path="/api/v1/trade/history", symbol_param="symbol", rows_max=100, newest_first=True,
-        weight=5,
+        path="/api/v1/trade/history", read=read_contract_trades, symbol_param="symbol",
+        rows_max=100, newest_first=True, weight=5,
     ),
     ids=TradeIds.OPAQUE,
     time_step_ns=1_000_000,

@@ -11,6 +11,7 @@ from pumpwatch.venues.listing import (
     Entry,
     approximate,
     decode,
+    decode_exact,
     entries_at,
     plain,
     positive,
@@ -18,6 +19,16 @@ from pumpwatch.venues.listing import (
     sample,
     status_among,
     text,
+)
+from pumpwatch.venues.rest_trades import (
+    MILLISECONDS,
+    Row,
+    amount,
+    check_symbol,
+    read_rows,
+    side,
+    time_ns,
+    whole,
 )
 from pumpwatch.venues.spec import (
     PONG,
@@ -32,9 +43,11 @@ from pumpwatch.venues.spec import (
     Reply,
     ReplyKind,
     RestPage,
+    RestTrade,
     Status,
     Subscribe,
     TradeIds,
+    TradePage,
     VolumeRequest,
     id_text,
 )
@@ -80,8 +93,11 @@ def _notice(message: Any) -> Reply:
 
 
 def _entries(body: bytes, what: str) -> list[Any]:
+    return _data(decode(body, what), body, what)
+
+
+def _data(document: Any, body: bytes, what: str) -> list[Any]:
     """OKX may answer 200 with an error and an empty list: that is no list."""
-    document = decode(body, what)
     if not isinstance(document, dict) or document.get("code") != "0":
         raise VenueError(f"{what}: {sample(body)}")
     return entries_at(document, what, "data")
@@ -131,6 +147,33 @@ def _starts_s(entry: Entry) -> int:
     return int(approximate(entry, "listTime") / 1000)
 
 
+# --- past trades ----------------------------------------------------------------------------------
+
+
+def read_trades(body: bytes, venue_symbol: str) -> TradePage:
+    """Single fills of /market/trades and /market/history-trades. Raises VenueError."""
+
+    def read_one(row: Row) -> RestTrade:
+        check_symbol(row, "instId", venue_symbol)
+        return _read_trade(row)
+
+    what = f"OKX's trades of {venue_symbol}"
+    return read_rows(_data(decode_exact(body, what), body, what), read_one, newest_first=True)
+
+
+def _read_trade(row: Row) -> RestTrade:
+    number = whole(row, "tradeId")
+    return RestTrade(
+        trade_id=str(number),
+        order_id=number,
+        sequence_number=number,
+        side=side(row, "side"),
+        price=amount(row, "px"),
+        quantity=amount(row, "sz"),
+        exchange_ns=time_ns(row, "ts", MILLISECONDS),
+    )
+
+
 # --- the feeds ------------------------------------------------------------------------------------
 
 URL = "wss://ws.okx.com:8443/ws/v5/business"  # trades-all is on no other
@@ -155,6 +198,7 @@ RARE_WEIGHT = 5
 
 RECENT = RestPage(
     path="/api/v5/market/trades",
+    read=read_trades,
     symbol_param="instId",
     params={"limit": "500"},
     rows_max=500,
@@ -162,6 +206,7 @@ RECENT = RestPage(
 )
 HISTORY = RestPage(
     path="/api/v5/market/history-trades",
+    read=read_trades,
     symbol_param="instId",
     params={"type": "1", "limit": "100"},  # type 1: ``after`` is a trade id
     rows_max=100,

@@ -5,11 +5,12 @@ Few symbols fit: 20 subscriptions on a connection, 5 connections. Volumes tell w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
 from pumpwatch._fast import parse_phemex
+from pumpwatch.errors import VenueError
 from pumpwatch.venues.listing import (
     Entry,
     approximate,
@@ -20,6 +21,17 @@ from pumpwatch.venues.listing import (
     sample,
     status_among,
     text,
+)
+from pumpwatch.venues.rest_trades import (
+    NANOSECONDS,
+    Row,
+    amount,
+    check_symbol,
+    object_of,
+    read_rows,
+    side,
+    time_ns,
+    whole,
 )
 from pumpwatch.venues.spec import (
     NOTICE,
@@ -34,15 +46,19 @@ from pumpwatch.venues.spec import (
     Reply,
     ReplyKind,
     RestPage,
+    RestTrade,
     Status,
     Subscribe,
     TradeIds,
+    TradePage,
     VolumeRequest,
     id_text,
 )
 
 PRODUCTS = "Phemex's product list"
+TRADES = "Phemex's latest trades"
 VALUE_SCALE_MAX = 18
+ROW_ITEMS = 4  # of a trade; items behind them would be new ones
 STATUSES: Mapping[str, Status] = {"Listed": "trading", "Delisted": "ended"}
 
 
@@ -143,6 +159,51 @@ def _coin(currency: str) -> str:
     return currency.replace(" ", "")
 
 
+# --- past trades ----------------------------------------------------------------------------------
+
+
+def read_spot_trades(body: bytes, venue_symbol: str) -> TradePage:
+    """Rows of /md/trade, integers scaled as the stream's. Raises VenueError.
+
+    A price with a point would be a new format, not a price.
+    """
+    return _read_trades(body, venue_symbol, "trades", lambda row, at: str(whole(row, at)))
+
+
+def read_perpetual_trades(body: bytes, venue_symbol: str) -> TradePage:
+    """Rows of /md/v2/trade. Raises VenueError."""
+    return _read_trades(body, venue_symbol, "trades_p", amount)
+
+
+def _read_trades(
+    body: bytes, venue_symbol: str, rows_key: str, read_amount: Callable[[Row, int], str]
+) -> TradePage:
+    """The list is a snapshot message: its rows are [ns, side, price, size], all of its sequence."""
+    what = f"{TRADES} of {venue_symbol}"
+    answer = object_of(body, what)
+    rows = entries_at(answer, what, "result", rows_key)
+    try:
+        check_symbol(answer["result"], "symbol", venue_symbol)
+        sequence_number = whole(answer["result"], "sequence")
+    except (KeyError, ValueError) as error:
+        raise VenueError(f"{what}: {error}: {sample(body)}") from None
+
+    def read_one(row: Row) -> RestTrade:
+        if not isinstance(row, list) or len(row) < ROW_ITEMS:
+            raise ValueError(f"it is not {ROW_ITEMS} values")
+        return RestTrade(
+            trade_id=None,
+            order_id=0,
+            sequence_number=sequence_number,
+            side=side(row, 1),
+            price=read_amount(row, 2),
+            quantity=read_amount(row, 3),
+            exchange_ns=time_ns(row, 0, NANOSECONDS),
+        )
+
+    return read_rows(rows, read_one, newest_first=True)
+
+
 # --- feeds ----------------------------------------------------------------------------------------
 
 WEBSOCKET_URL = "wss://ws.phemex.com"  # serves both feeds; each has its own connections here
@@ -192,7 +253,8 @@ SPOT = FeedSpec(
         volume_key="turnoverEv",
     ),
     recent=RestPage(
-        path="/md/trade", symbol_param="symbol", rows_max=ROWS_MAX, newest_first=True
+        path="/md/trade", read=read_spot_trades, symbol_param="symbol", rows_max=ROWS_MAX,
+        newest_first=True,
     ),
     ids=TradeIds.NONE,
     on_subscribing=OnSubscribing.SNAPSHOT,
@@ -225,7 +287,8 @@ FUTURES = FeedSpec(
         volume_key="turnoverRv",
     ),
     recent=RestPage(
-        path="/md/v2/trade", symbol_param="symbol", rows_max=ROWS_MAX, newest_first=True
+        path="/md/v2/trade", read=read_perpetual_trades, symbol_param="symbol", rows_max=ROWS_MAX,
+        newest_first=True,
     ),
     ids=TradeIds.NONE,
     on_subscribing=OnSubscribing.SNAPSHOT,

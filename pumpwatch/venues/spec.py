@@ -188,10 +188,39 @@ class VolumeRequest(msgspec.Struct, frozen=True, kw_only=True):
     price_key: str = ""  # where ``volume_key`` is in base coins: the price that it is times
 
 
+class RestTrade(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One row of a list of past trades, in the stream's terms: the road makes the same key of it.
+
+    Numbers are exact texts in the venue's own units (contracts, scaled integers), without sign.
+    """
+
+    trade_id: str | None  # None: the venue gives none (Phemex)
+    order_id: int  # the number that counts up per symbol; 0: there is none
+    sequence_number: int  # the venue's own order number (trades.sequence_number); 0: there is none
+    side: Literal["buy", "sell"]  # of the taker
+    price: str
+    quantity: str
+    exchange_ns: int
+    kind: str = ""  # block, rpi, internal; "": an ordinary trade, or REST does not know
+
+
+class TradePage(msgspec.Struct, frozen=True, kw_only=True):
+    """What one answer of a list of past trades holds."""
+
+    trades: list[RestTrade]  # oldest first
+    refused: list[str]  # "row: reason" of rows that could not be read
+
+    @property
+    def rows(self) -> int:
+        """How many rows the venue sent, readable or not."""
+        return len(self.trades) + len(self.refused)
+
+
 class RestPage(msgspec.Struct, frozen=True, kw_only=True):
-    """A list of past trades of one symbol, for backfill."""
+    """A list of past trades of one symbol, for backfill; ``history.py`` asks for it."""
 
     path: str
+    read: Callable[[bytes, str], TradePage]  # an answer and its venue symbol; raises VenueError
     symbol_param: str
     params: Params = msgspec.field(default_factory=dict)
     rows_max: int
@@ -202,6 +231,7 @@ class RestPage(msgspec.Struct, frozen=True, kw_only=True):
     to_s_param: str = ""  # up to this one, both included
     page_param: str = ""  # further rows of the same question: pages of ``rows_max``, from 1 on,
     offset_param: str = ""  # or so many rows left out
+    skip_max: int = 0  # rows that may come before a page or offset; with these two only
     needs_api_key: bool = False
 
 

@@ -25,6 +25,7 @@ from pumpwatch.venues.spec import (
     RestPage,
     Subscribe,
     TradeIds,
+    TradePage,
 )
 
 WALL_S = 1_790_000_000
@@ -76,7 +77,10 @@ def feed_spec(**changes: Any) -> FeedSpec:
         keepalive=KEEPALIVE, pace=PACE, symbols_per_connection=100, connect_interval_s=0,
         connects=allowance, rest_url="http://127.0.0.1:1", rest_allowance=allowance,
         instruments=ListRequest(path="/list", read=no_list),
-        recent=RestPage(path="/recent", symbol_param="symbol", rows_max=10, newest_first=True),
+        recent=RestPage(
+            path="/recent", symbol_param="symbol", rows_max=10, newest_first=True,
+            read=lambda body, symbol: TradePage(trades=[], refused=[]),
+        ),
         ids=TradeIds.CONTIGUOUS, time_step_ns=10**6,
     )  # fmt: skip
     return msgspec.structs.replace(spec, **changes)

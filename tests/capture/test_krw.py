@@ -13,10 +13,11 @@ import structlog
 import trio
 
 from pumpwatch.capture.krw import POLL_S, RETRY_S_MIN, KrwCoins, read_won_coins
+from pumpwatch.clock import SystemClock
 from pumpwatch.config import BithumbConfig, Config, ListingConfig, UpbitConfig
 from pumpwatch.errors import VenueError
 from pumpwatch.rest import RestClient
-from pumpwatch.sim.boards import WON_COINS, answer_board
+from pumpwatch.sim import boards as sim_boards
 from pumpwatch.sim.server import serve_client
 from pumpwatch.sim.venue import Answer, Request
 
@@ -69,8 +70,10 @@ def test_nonsense_is_an_error_that_names_the_board(body: bytes) -> None:
 
 
 async def test_the_boards_of_the_simulator(nursery: trio.Nursery) -> None:
+    boards = sim_boards.Boards(SystemClock(), random.Random(1))
+
     async def answer(board: str, request: Request) -> Answer:
-        return answer_board(board, request)
+        return boards.answer(board, request)
 
     async def no_socket(*_: object) -> None:
         raise AssertionError("no WebSocket here")
@@ -86,7 +89,9 @@ async def test_the_boards_of_the_simulator(nursery: trio.Nursery) -> None:
         assert krw.coins() == (None, None)
         inner.start_soon(krw.run, stop)
         await krw.first(30)
-        assert krw.coins() == (set(WON_COINS["upbit"]), set(WON_COINS["bithumb"]))
+        assert krw.coins() == tuple(
+            set(sim_boards.WON_COINS[name]) for name in ("upbit", "bithumb")
+        )
         stop.set()  # ends ``run``, else the block would not end
 
 

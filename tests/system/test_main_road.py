@@ -72,7 +72,8 @@ async def test_every_row_of_twelve_feeds_is_stored_once(tmp_path: Path) -> None:
         document = daemon.status()
         assert document["differences"] == []
         assert document["store"]["refused_rows"] == 0
-        await assert_exact(daemon, await simulator.end())
+        await simulator.end()
+        await assert_exact(daemon, await simulator.truth())
         daemon.signal(signal.SIGTERM)
         assert await daemon.wait() == EXIT_GOOD, daemon.log_tail()
 
@@ -97,4 +98,5 @@ async def test_sigterm_in_mid_load_loses_nothing(tmp_path: Path) -> None:
             "drained",
         )
         assert applied_rows(daemon.status()) >= 0
-        await assert_exact(daemon, await simulator.end())
+        await simulator.end()
+        await assert_exact(daemon, await simulator.truth())

@@ -1,0 +1,3 @@
+"""The ring's storage; C only."""
+
+class Ring: ...

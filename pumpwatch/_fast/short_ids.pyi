@@ -1,0 +1,1 @@
+"""Trade ids in 8 or 16 bytes; C only."""

@@ -1,0 +1,1 @@
+"""Reads trades' lines again; C only."""
