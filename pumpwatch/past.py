@@ -8,11 +8,11 @@ comes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
 
 import structlog
 import trio
 
+from pumpwatch._fast.positions import SpoolPositions
 from pumpwatch.capture.feed_state import FeedState
 from pumpwatch.capture.ledger import Ledger, Position
 from pumpwatch.errors import PumpWatchError
@@ -29,14 +29,6 @@ RETRY_S = 2.0
 NEEDED = ("feed_gaps", "instruments")
 
 
-class Positions(Protocol):
-    """Where the spool says that symbols stood."""
-
-    def get(self, feed: int, symbol: str) -> Position | None:
-        """By the feed's number; None: no row of it was ever spooled."""
-        ...
-
-
 class Past:
     """Reads it, and gives it to who goes on from there."""
 
@@ -47,10 +39,13 @@ class Past:
         ends: Mapping[int, Cursor],
         ledger: Ledger,
         *,
-        positions: Positions | None = None,
+        positions: SpoolPositions | None = None,
         alive_ns_by_feed: Mapping[int, int] | None = None,
     ) -> None:
-        """``ends``: behind the last record of each table that the spool held at the start."""
+        """``ends``: behind the last record of each table that the spool held at the start.
+
+        ``positions`` and ``alive_ns_by_feed`` are what the spool's records tell (R3).
+        """
         self._sql = sql
         self._needed = [(tables[name], ends.get(tables[name].number, START)) for name in NEEDED]
         self._ledger = ledger
@@ -91,13 +86,15 @@ class Past:
         """What is known of a feed's instruments; [] while nothing was read."""
         return [state for state in self._states if state.instrument.feed == feed]
 
+    def _stood(self, feed: int, symbol: str) -> Position | None:
+        found = None if self._positions is None else self._positions.get(feed, symbol)
+        return found and (found.seen_from, found.seen_to, found.last_ns, found.missing)
+
     def resume(self, feed: FeedState) -> None:
         """A feed knows its instruments: let it go on where it stood."""
-        positions = self._positions
-        if positions is not None:
-            number = feed.number
-            alive_ns = self._alive_ns_by_feed.get(number, 0)
-            feed.resume(lambda symbol: positions.get(number, symbol), alive_ns)
+        if self._positions is not None:
+            alive_ns = self._alive_ns_by_feed.get(feed.number, 0)
+            feed.resume(lambda symbol: self._stood(feed.number, symbol), alive_ns)
         self._resumed.append(feed)
         if self._ledger.is_loaded:
             feed.reconcile()
