@@ -198,7 +198,8 @@ async def test_a_cut_is_one_confirmed_hole_per_symbol_that_traded(tmp_path: Path
             await trio.sleep(4)
             await quiet(daemon, simulator)
         document, holes = daemon.status(), await holes_of(daemon)
-        missing = await missing_ids(daemon, await simulator.end())
+        await simulator.end()
+        missing = await missing_ids(daemon, await simulator.truth())
         check(holes, missing, {"cut"})
         # One row for each symbol, and no other.
         assert sum(len(rows) for rows in holes.values()) == len(FEEDS) * SYMBOLS
