@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import trio
 
-from pumpwatch.model import Hole, Instrument, Record
+from pumpwatch.model import Gap, Instrument, InstrumentState, Record
 from pumpwatch.store.ilp_client import IlpClient, Outcome, Verdict
 from pumpwatch.store.schema import MIGRATIONS, TABLES, apply_schema
 from pumpwatch.store.server import ServerAddress
@@ -256,19 +256,24 @@ async def test_every_small_tables_rows_are_taken_by_the_database(
     tmp_path: Path, tables: Sql, client: IlpClient
 ) -> None:
     async with with_side_tables(tmp_path, client, tables) as (road, side):
-        facts = {"symbol": "BTCUSDT", "first_id": 5, "last_id": 9, "from_ns": AT_NS, "to_ns": AT_NS}
-        side.holes(
-            FEEDS[0],
-            [
-                Hole(cause="id_jump", **facts),  # type: ignore[arg-type]
-                Hole(cause="cut", **(facts | {"first_id": 0, "last_id": 0, "to_ns": 0})),  # type: ignore[arg-type]
-            ],
-        )
+        hole = Gap(
+            gap_id="a", opened_ns=AT_NS, exchange="binance", market_type="spot", symbol="BTCUSDT",
+            cause="id_jump", from_ns=AT_NS, to_ns=AT_NS, first_id=5, last_id=9, missing=5,
+            exact=True, state="confirmed",
+        )  # fmt: skip
+        cut = Gap(
+            gap_id="b", opened_ns=AT_NS + 1, exchange="binance", market_type="spot",
+            symbol="BTCUSDT", cause="cut", from_ns=AT_NS,
+        )  # fmt: skip
+        side.gaps([hole, cut])
         side.instruments(
-            Instrument(
-                feed="kucoin_futures", venue_symbol=f"{base}USDTM", symbol=f"{base}USDT",
-                base=base, quote="USDT", coin=base, contract_value="0.001", price_exponent=-8,
-                krw_bithumb=False,
+            InstrumentState(
+                instrument=Instrument(
+                    feed="kucoin_futures", venue_symbol=f"{base}USDTM", symbol=f"{base}USDT",
+                    base=base, quote="USDT", coin=base, contract_value="0.001",
+                    price_exponent=-8, krw_bithumb=False,
+                ),
+                valid_from_ns=AT_NS, first_seen_ns=AT_NS,
             )
             for base in ("BTC", "哈基米")
         )  # fmt: skip
