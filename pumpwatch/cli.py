@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from pumpwatch import cli_check, cli_data, cli_listings, cli_run
+from pumpwatch import cli_check, cli_data, cli_drill, cli_listings, cli_run
 from pumpwatch.errors import EXIT_GOOD, EXIT_UNAVAILABLE, EXIT_USAGE, PumpWatchError
 
 PROGRAM = "python -m pumpwatch"
@@ -64,6 +64,7 @@ app.add_typer(cli_listings.group, name="listings")
 app.add_typer(schema, name="schema")
 schema.command("apply")(cli_data.schema_apply)
 schema.command("check")(cli_data.schema_check)
+app.command()(cli_drill.drill)
 app.command(context_settings=PASS_THROUGH, add_help_option=False)(cli_run.sim)
 app.command()(cli_check.version)
 

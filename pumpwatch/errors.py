@@ -68,3 +68,9 @@ class StatementError(ServerError):
 
 class DataDirError(PumpWatchError):
     """Another PumpWatch works in this data_dir."""
+
+
+class DrillError(PumpWatchError):
+    """A drill could not be played to its end: a part did not start, or did not come back."""
+
+    exit_code = EXIT_NO

@@ -29,7 +29,8 @@ BASE = {
 # Parts meet in the composition root (and in the verbs that run it), through model.py's Protocols.
 ROOTS = {
     "daemon", "monitor", "demo", "status", "schema_verbs", "environment", "init_config", "tally",
-    "cli", "cli_check", "cli_data", "cli_print", "cli_run", "cli_listings", "__main__",
+    "cli", "cli_check", "cli_data", "cli_print", "cli_run", "cli_listings", "cli_drill",
+    "drills", "__main__",
 }  # fmt: skip
 MAY_IMPORT = {
     "_fast": BASE,

@@ -15,7 +15,7 @@ from pumpwatch.demo import Simulator, run_simulator
 from pumpwatch.errors import EXIT_GOOD
 from pumpwatch.store.server import running_address
 from pumpwatch.tally import compare, fetch_stored
-from tests.system.stage import DaemonProcess, applied_rows, daemon_process, is_subscribed
+from pumpwatch.drills.stage import DaemonProcess, applied_rows, daemon_process, is_subscribed
 
 pytestmark = [pytest.mark.questdb, pytest.mark.slow]
 
