@@ -9,9 +9,9 @@ from pathlib import Path
 import msgspec
 import trio
 
-from pumpwatch.drills import crash
+from pumpwatch.drills import burst, crash, disk, outage, poison, power, shutdown
 from pumpwatch.drills.outcome import Order, Outcome
-from pumpwatch.errors import EXIT_GOOD, EXIT_NO, DrillError, PumpWatchError, UsageError
+from pumpwatch.errors import EXIT_GOOD, EXIT_NO, PumpWatchError, UsageError
 
 
 class Drill(msgspec.Struct, frozen=True):
@@ -29,6 +29,25 @@ DRILLS = {
     "crash": Drill(
         crash.run, "SIGKILL of the daemon, and half as often of the database",
         "kills of the daemon", 3, 300, 20_000,
+    ),
+    "outage": Drill(
+        outage.run, "the database stopped, killed, hanging, refusing, cut off",
+        "outages", 7, 70, 20_000,
+    ),
+    "disk": Drill(
+        disk.run, "a full volume: the database's, or the spool's", "full disks", 2, 20, 5_000,
+    ),
+    "poison": Drill(
+        poison.run, "lines that the server refuses", "poisoned lines", 5, 200, 10_000,
+    ),
+    "power": Drill(
+        power.run, "power cuts and damage, a spool each", "spools", 200, 1_000, 0,
+    ),
+    "burst": Drill(
+        burst.run, "a database at a tenth of the incoming rate", "seconds of it", 20, 300, 20_000,
+    ),
+    "shutdown": Drill(
+        shutdown.run, "SIGTERM under load, every other time twice", "ends", 2, 20, 50_000,
     ),
 }  # fmt: skip
 

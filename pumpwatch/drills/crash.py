@@ -6,7 +6,6 @@ A kill may also fall into a start, into the database's own restart, or into a re
 from __future__ import annotations
 
 import random
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,11 @@ import trio
 
 from pumpwatch.clock import SystemClock
 from pumpwatch.drills.outcome import Order, Outcome
+from pumpwatch.drills.reckoning import reckon
 from pumpwatch.drills.spooled import Spooled, read_spooled
-from pumpwatch.drills.stage import DaemonProcess, is_subscribed, settle, stage
-from pumpwatch.drills.verdict import Kill, judge
-from pumpwatch.store.server import running_address
+from pumpwatch.drills.stage import DaemonProcess, is_subscribed, stage
+from pumpwatch.drills.verdict import Kill
 from pumpwatch.store.server_process import PidFile
-from pumpwatch.tally import KEY, fetch_stored
 
 KILLS_A_ROUND = 10  # then everything is compared and begun anew: the table must fit into memory
 LIFE_S = (0.2, 4.0)  # from the last subscription to the next kill
@@ -115,25 +113,9 @@ async def _play_round(
                 await trio.sleep(rng.uniform(0.0, 3.0))
             await round_.kill()
         await round_.start(is_early=False)
-        last = await settle(daemon, simulator)
-        outcome.expect(last["differences"] == [], f"balance: {last['differences']}")
-        stored = await fetch_stored(running_address(daemon.config))
-        daemon.signal(signal.SIGTERM)
-        outcome.expect(await daemon.wait() == 0, f"exit code {daemon.exit_code}")
-        truth = await simulator.end()
-    _add(outcome, round_, truth, stored)
-
-
-def _add(outcome: Outcome, round_: _Round, truth: pl.DataFrame, stored: pl.DataFrame) -> None:
-    verdict = judge(truth, stored, round_.kills)
-    spooled = pl.concat(round_.spooled).unique(KEY)
-    lost = spooled.join(stored, on=KEY, how="anti")
-    outcome.rows += verdict.rows
-    outcome.missing += verdict.missing + len(lost)
-    outcome.duplicate += verdict.duplicate
-    outcome.expect(verdict.wrong == 0, f"{verdict.wrong} rows with other values")
-    outcome.expect(verdict.unknown == 0, f"{verdict.unknown} rows that nobody traded")
-    outcome.faults += round_.broken + [f"missing: {example}" for example in verdict.examples]
+        spooled = pl.concat(round_.spooled)
+        verdict = await reckon(outcome, simulator, daemon, kills=round_.kills, spooled=spooled)
+    outcome.faults += round_.broken
     figures = outcome.figures
     figures["daemon_kills"] += len(round_.kills)
     figures["server_kills"] += round_.server_kills

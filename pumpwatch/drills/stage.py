@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,21 @@ import msgspec
 import psutil
 import trio
 
-from pumpwatch.config import Config, load_config
+from pumpwatch.clock import SystemClock
+from pumpwatch.config import Config, QuestdbConfig, load_config
 from pumpwatch.demo import Simulator, run_simulator
+from pumpwatch.drills.proxy import FaultProxy, run_proxy
 from pumpwatch.errors import DrillError
 from pumpwatch.status import STATUS_FILE
+from pumpwatch.store.embedded import ServerHandle, run_server
+from pumpwatch.store.server import ServerAddress
 from pumpwatch.store.server_process import find_leftovers
 
 START_S_MAX = 120.0
 END_S_MAX = 60.0
 SETTLE_S_MAX = 300.0
 POLL_S = 0.05
+SERVER_HEAP_MIB = 512
 QUIET_S = 1.5  # nothing was parsed for so long: the sockets' buffers are empty
 EMBEDDED_TOML = "[questdb]\nhttp_port = 0\npg_port = 0\nhealth_port = 0"
 
@@ -146,11 +152,12 @@ async def settle(daemon: DaemonProcess, simulator: Simulator) -> dict[str, Any]:
     await daemon.until(is_subscribed, "subscribed")
     with trio.move_on_after(SETTLE_S_MAX):
         while True:
-            before = daemon.status()
+            before = await daemon.until(bool, "looking")
             await trio.sleep(QUIET_S)
-            after = await daemon.until(lambda now: now["at"] != before.get("at"), "looking")
-            is_quiet = bool(before) and parsed_rows(before) == parsed_rows(after)
-            if is_quiet and not after["store"]["pending_rows"]:
+            after = await daemon.until(bool, "looking")
+            if before["uptime_s"] == after["uptime_s"]:
+                continue  # it has not looked since
+            if parsed_rows(before) == parsed_rows(after) and not after["store"]["pending_rows"]:
                 return after
     raise DrillError(f"not settled within {SETTLE_S_MAX:g} s: {daemon.status()}")
 
@@ -202,3 +209,52 @@ async def stage(
 def simulator_arguments(seed: int, rate_per_s: int) -> list[str]:
     """Synthetic trades only: their times tell when they were sent."""
     return ["--seed", str(seed), "--rate", str(rate_per_s), "--no-recorded"]
+
+
+class ExternalStage(msgspec.Struct, frozen=True):
+    """Simulator, a database of the drill's own, a proxy in front of it, a daemon behind that."""
+
+    simulator: Simulator
+    daemon: DaemonProcess  # not started yet
+    proxy: FaultProxy
+    server: ServerHandle
+    server_dir: Path
+
+
+@asynccontextmanager
+async def external_stage(
+    folder: Path, seed: int, rate_per_s: int, *, server_dir: Path | None = None, toml: str = ""
+) -> AsyncIterator[ExternalStage]:
+    """As ``stage``, with a proxy; the database's files lie in ``server_dir``."""
+    place = server_dir or folder / "server"
+    ports = QuestdbConfig(http_port=0, pg_port=0, health_port=0)
+    config = Config(data_dir=place, questdb=ports)
+    async with (
+        run_simulator(folder / "truth", simulator_arguments(seed, rate_per_s)) as simulator,
+        trio.open_nursery() as nursery,
+    ):
+        try:
+            server: ServerHandle = await nursery.start(
+                partial(run_server, config, SystemClock(), heap_mib=SERVER_HEAP_MIB)
+            )
+            async with run_proxy(server.address.http_url) as proxy:
+                text = _external_toml(server.address, proxy.url, config)
+                async with daemon_process(
+                    folder / "run", simulator, toml, questdb_toml=text
+                ) as daemon:
+                    yield ExternalStage(simulator, daemon, proxy, server, place)
+            nursery.cancel_scope.cancel()
+        finally:
+            end_database(place)
+
+
+def _external_toml(address: ServerAddress, http_url: str, config: Config) -> str:
+    questdb = config.questdb
+    return "\n".join(
+        [
+            "[questdb]", 'mode = "external"', f'http_url = "{http_url}"',
+            f'pg_host = "{address.pg_host}"', f"pg_port = {address.pg_port}",
+            f'password_file = "{config.path(questdb.password_file).absolute()}"',
+            f'readonly_password_file = "{config.path(questdb.readonly_password_file).absolute()}"',
+        ]
+    )  # fmt: skip
