@@ -1,5 +1,6 @@
-"""A database at a tenth of the incoming rate: memory stays flat, the disk takes the rest, and
-afterwards it drains at least twice as fast as rows come in.
+"""A database at a tenth of the incoming rate.
+
+Memory stays flat, the disk takes the rest; afterwards it drains twice as fast as rows come in.
 """
 
 from __future__ import annotations

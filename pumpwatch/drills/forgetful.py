@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import random
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,8 +27,8 @@ class ForgetfulDisk:
     @contextmanager
     def watching(self) -> Iterator[None]:
         """While this lasts, ``os.fsync`` is this disk's."""
-        real: Callable[[int], None] = os.fsync
-        os.fsync = self.fsync
+        real = os.fsync
+        os.fsync = self.fsync  # type: ignore[assignment]
         try:
             yield
         finally:

@@ -113,7 +113,6 @@ async def _cut_power(
 ) -> tuple[int, int]:
     """Returns the rows that were safe, and how many of the others went."""
     disk = ForgetfulDisk()
-    folder.mkdir(parents=True)
     with disk.watching():
         spool, written = await _written(folder / "before", rng.choice([0.0, 1.0]), rng)
         disk.cut_power(folder / "before", folder / "after", rng)
@@ -130,7 +129,6 @@ async def _damage(
     folder: Path, kind: str, rng: random.Random, outcome: Outcome, name: str
 ) -> tuple[int, int]:
     """Returns the rows that were written, and how many the damage took."""
-    folder.mkdir(parents=True)
     spool, written = await _written(folder / "before", 1.0, rng)
     spool.close()
     rows = written.safe + written.unsafe
