@@ -16,6 +16,7 @@ def drill(
     count: Annotated[
         int | None, typer.Option(min=1, help="How often; drill list says of what.")
     ] = None,
+    long: Annotated[bool, typer.Option("--long", help="As often as drill list says.")] = False,
     rate: Annotated[
         int | None, typer.Option(min=12, max=1_000_000, help="Trades a second, over all feeds.")
     ] = None,
@@ -24,7 +25,7 @@ def drill(
     ] = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Play a fault against simulator, daemon and database; one JSON line says how it went.
+    """Break a simulated run on purpose; one line of JSON.
 
     Exit code 1 if a row is missing or stored twice, or a rule did not hold. Contacts no exchange.
     """
@@ -44,6 +45,6 @@ def drill(
     from pumpwatch import log
 
     log.configure(level=30)
-    code, line = play(name, seed=seed, count=count, rate_per_s=rate, folder=data)
+    code, line = play(name, seed=seed, count=count, is_long=long, rate_per_s=rate, folder=data)
     print(line)
     return code

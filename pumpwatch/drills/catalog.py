@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import signal
 import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -53,7 +55,13 @@ DRILLS = {
 
 
 def play(
-    name: str, *, seed: int, count: int | None, rate_per_s: int | None, folder: Path | None
+    name: str,
+    *,
+    seed: int,
+    count: int | None,
+    is_long: bool,
+    rate_per_s: int | None,
+    folder: Path | None,
 ) -> tuple[int, str]:
     """Play one drill; returns the exit code and its JSON line.
 
@@ -64,12 +72,14 @@ def play(
         raise UsageError(f"no such drill: {name}; there are {', '.join(DRILLS)}")
     place = folder or Path(tempfile.mkdtemp(prefix=f"pumpwatch-{name}-"))
     order = Order(
-        folder=place, seed=seed, count=drill.count if count is None else count,
+        folder=place, seed=seed, count=count or (drill.count_long if is_long else drill.count),
         rate_per_s=drill.rate_per_s if rate_per_s is None else rate_per_s,
     )  # fmt: skip
+    # Told to end, it must still end what it started, and unmount what it mounted.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     outcome, seconds = trio.run(_timed, drill, order)
     if outcome.is_good and folder is None:
-        _remove(place)
+        shutil.rmtree(place, ignore_errors=True)
     else:
         outcome.figures["folder"] = str(place)
     return (EXIT_GOOD if outcome.is_good else EXIT_NO), outcome.line(name, seed, seconds)
@@ -88,9 +98,3 @@ def _first_line(error: BaseException) -> str:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return f"{type(error).__name__}: {error}"
-
-
-def _remove(folder: Path) -> None:
-    import shutil
-
-    shutil.rmtree(folder, ignore_errors=True)

@@ -6,7 +6,6 @@ daemon stop reading its sockets. Once there is room all rows must be there. Need
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
 import shutil
@@ -22,7 +21,6 @@ from pumpwatch.drills.outcome import Order, Outcome
 from pumpwatch.drills.reckoning import pending, reckon
 from pumpwatch.drills.stage import DaemonProcess, external_stage, is_subscribed
 from pumpwatch.errors import DrillError
-from pumpwatch.store.sql import Sql
 
 VOLUME_MIB = 1536
 FULL_S = (3.0, 8.0)
@@ -31,10 +29,12 @@ ALERT_S_MAX = 5.0
 RECOVERY_S_MAX = 180.0
 WATCH_S = 0.1
 REST_S = 3.0  # as many rows as come in so long may be pending after the recovery
+PAGE_BYTES = 4096
 BALLAST = "ballast"
+SUSPENDED = "table_suspended"
 # What the daemon's log says of each volume.
 EVENTS = {
-    "database": ("table_suspended", "writer_retrying", "writer_faulty", "writer_waiting"),
+    "database": (SUSPENDED, "writer_retrying", "writer_faulty", "writer_waiting"),
     "spool": ("spool_state",),
 }
 
@@ -44,7 +44,7 @@ async def run(order: Order) -> Outcome:
     outcome = Outcome()
     rng = random.Random(order.seed)
     alerts_s = dict.fromkeys(EVENTS, 0.0)
-    suspended = 0
+    rest = int(order.rate_per_s * REST_S)
     volumes = {"database": order.folder / "server", "spool": order.folder / "run" / "data"}
     with volume(volumes["database"], VOLUME_MIB), volume(volumes["spool"], VOLUME_MIB):
         seed = rng.randrange(1 << 31)
@@ -54,22 +54,22 @@ async def run(order: Order) -> Outcome:
             daemon = parts.daemon
             daemon.start()
             await daemon.until(is_subscribed, "subscribed")
-            sql = Sql(parts.server.address)
             for number in range(order.count):
                 name = list(volumes)[(order.seed + number) % len(volumes)]
                 await trio.sleep(rng.uniform(*BETWEEN_S))
+                known = len(daemon.log_file.read_bytes())
+                begun_s = trio.current_time()
                 with ballast(volumes[name]):
-                    alert_s = await _until_alert(daemon, EVENTS[name], rng.uniform(*FULL_S))
-                    suspended += name == "database" and await _is_suspended(sql)
+                    end_s = begun_s + rng.uniform(*FULL_S)
+                    alert_s = await _until_alert(daemon, known, EVENTS[name], begun_s, end_s)
                 outcome.expect(alert_s <= ALERT_S_MAX, f"{name}: alert after {alert_s:.1f} s")
                 alerts_s[name] = max(alerts_s[name], round(alert_s, 1))
-                rest = int(order.rate_per_s * REST_S)
                 await daemon.until(
                     lambda now, rest=rest: is_well(now) and pending(now) <= rest,  # type: ignore[misc]
                     f"well after a full {name} volume", RECOVERY_S_MAX,
                 )  # fmt: skip
-            await sql.aclose()
             await reckon(outcome, parts.simulator, daemon)
+            suspended = daemon.log_file.read_text().count(SUSPENDED)
             outcome.figures = {
                 "full_disks": order.count, "tables_suspended": suspended,
                 "server_restarts": parts.server.restarts, "alert_s_max": alerts_s,
@@ -104,29 +104,27 @@ def ballast(place: Path) -> Iterator[None]:
 
 
 def _fill(fd: int, place: Path) -> None:
-    size = 0
-    while free := shutil.disk_usage(place).free:  # others take and give meanwhile
-        with contextlib.suppress(OSError):
-            os.posix_fallocate(fd, size, free)
-            size += free
+    """Take what is free in halves: what others take meanwhile is no fault of ours."""
+    size, step = 0, shutil.disk_usage(place).free
+    while step >= PAGE_BYTES:
+        try:
+            os.posix_fallocate(fd, size, step)
+            size += step
+        except OSError:
+            step //= 2
 
 
-async def _until_alert(daemon: DaemonProcess, events: tuple[str, ...], full_s: float) -> float:
-    """Wait as long as the disk is to be full; when the log first told of it, or all that time.
+async def _until_alert(
+    daemon: DaemonProcess, known_bytes: int, events: tuple[str, ...], begun_s: float, end_s: float
+) -> float:
+    """Wait until ``end_s``; how long after ``begun_s`` the log first told of it, or all that time.
 
-    The log, and not the status: that lies on the volume that is full.
+    The log behind ``known_bytes``, and not the status: that lies on the volume that is full.
     """
-    begun_s = trio.current_time()
-    known = len(daemon.log_file.read_bytes())
     alert_s: float | None = None
-    while trio.current_time() < begun_s + max(full_s, 0.0 if alert_s else ALERT_S_MAX + 1):
-        text = daemon.log_file.read_bytes()[known:].decode("utf-8", "replace")
+    while trio.current_time() < max(end_s, 0.0 if alert_s else begun_s + ALERT_S_MAX + 1):
+        text = daemon.log_file.read_bytes()[known_bytes:].decode("utf-8", "replace")
         if alert_s is None and any(f'"{event}"' in text for event in events):
             alert_s = trio.current_time() - begun_s
         await trio.sleep(WATCH_S)
-    return full_s if alert_s is None else alert_s
-
-
-async def _is_suspended(sql: Sql) -> bool:
-    rows = await sql.query("SELECT name FROM wal_tables() WHERE suspended")
-    return bool(rows)
+    return trio.current_time() - begun_s if alert_s is None else alert_s

@@ -102,12 +102,13 @@ class FaultProxy:
     async def _send_body(self, upstream: trio.SocketStream, body: bytes) -> None:
         sent = 0
         while sent < len(body):
-            if self.bytes_per_s is None:
+            bytes_per_s = self.bytes_per_s
+            if bytes_per_s is None:
                 await upstream.send_all(body[sent:])
                 return
             async with self._pace:
                 await trio.sleep(PIECE_S)
-                size = max(1, int(self.bytes_per_s * PIECE_S))
+                size = max(1, int(bytes_per_s * PIECE_S))
                 await upstream.send_all(body[sent : sent + size])
             sent += size
 

@@ -59,5 +59,5 @@ def key_of(line: bytes) -> tuple[str, str, str, int]:
     assert head is not None, line
     assert trade_id is not None, line
     exchange, market_type, symbol = (part.decode() for part in head.groups())
-    ns = int(line.rsplit(b" ", 1)[1])
+    ns = int(line.rstrip().rsplit(b" ", 1)[1])
     return f"{exchange}_{market_type}", symbol, trade_id[1].decode(), ns
