@@ -7,12 +7,13 @@ EXTENSIONS := $(VENV)/.built
 FAST := $(wildcard pumpwatch/_fast/*.pyx pumpwatch/_fast/*.pxd) setup.py
 APT := $(if $(filter 0,$(shell id -u)),apt-get,sudo apt-get)
 
-.PHONY: help demo test check fix wheel bench clean prerequisites asan fuzz bench-peers instructions instructions-update
+.PHONY: help demo test check fix wheel drills bench clean prerequisites asan fuzz bench-peers instructions instructions-update
 
 help:
 	@echo "make demo    simulator + database + recorder for a minute, then a table (no exchange is contacted)"
 	@echo "make test    the tests: unit tests, then the whole system against a real QuestDB"
 	@echo "make check   formatting, lint, types"
+	@echo "make drills  the long forms of all drills: 300 kills, 1,000 damaged spools, 20 full disks"
 	@echo "make bench   figures of this machine"
 	@echo "make instructions         instructions per row of each format against bench/instructions.tsv"
 	@echo "make instructions-update  rewrite that table"
@@ -54,6 +55,12 @@ check: $(STAMP) $(EXTENSIONS)
 fix: $(STAMP)
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
+
+# The long forms: hours on two cores. SEED=n repeats one; DRILLS="crash disk" plays only these.
+SEED ?= 1
+DRILLS ?= crash outage disk poison power burst shutdown
+drills: $(STAMP) $(EXTENSIONS)
+	@failed=0; for drill in $(DRILLS); do $(PY) -m pumpwatch drill $$drill --long --seed $(SEED) || failed=1; done; exit $$failed
 
 bench: $(STAMP) $(EXTENSIONS)
 	$(PY) -m bench.bench_daemon

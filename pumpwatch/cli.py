@@ -17,6 +17,7 @@ from pumpwatch import (
     cli_backup,
     cli_check,
     cli_data,
+    cli_drill,
     cli_gaps,
     cli_listings,
     cli_retention,
@@ -78,6 +79,7 @@ schema.command("apply")(cli_data.schema_apply)
 schema.command("check")(cli_data.schema_check)
 app.add_typer(cli_backup.backup, name="backup")
 app.add_typer(cli_retention.retention, name="retention")
+app.command()(cli_drill.drill)
 app.command(context_settings=PASS_THROUGH, add_help_option=False)(cli_run.sim)
 app.command()(cli_check.version)
 

@@ -90,3 +90,9 @@ class DamagedBackupError(BackupError):
     """Bytes of a backup are not those that were written, or rows not those that were counted."""
 
     exit_code = EXIT_NO
+
+
+class DrillError(PumpWatchError):
+    """A drill could not be played to its end: a part did not start, or did not come back."""
+
+    exit_code = EXIT_NO

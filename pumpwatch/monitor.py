@@ -60,20 +60,33 @@ class Monitor:
             counts = feed.road.counts_now()
             rate = self._rates[feed.spec.name].note(trio.current_time(), counts["passed"])
             self._rows_per_s[feed.spec.name] = rate
-            found += differences(self.balance(feed), is_at_rest=self._is_at_rest())
+            found += differences(self.balance(feed), is_settled=self._is_settled())
         for text in found:
             if text not in self.differences:
                 log.error("balance_broken", difference=text)
         self.differences = found
 
-    def _is_at_rest(self) -> bool:
+    def _is_settled(self) -> bool:
+        trades = self._daemon.tables["trades"]
+        return trades.applied == trades.accepted
+
+    def _passed_on(self, feed: int, replayed: int) -> int | None:
+        """Rows that lie before the writer's cursor; None where it is not behind one of our writes.
+
+        Damage may be found in front of the cursor: with some, nothing is known before the end.
+        """
         spool, trades = self._daemon.spool, self._daemon.tables["trades"]
-        return not spool.buffered_bytes and not spool.has_rows(trades.number, trades.accepted)
+        until = spool.rows_until(trades.accepted)
+        lost = spool.lost_by_feed[feed]
+        if until is None or (lost and spool.has_rows(trades.number, trades.accepted)):
+            return None
+        return replayed + until[feed] - lost
 
     def balance(self, feed: FeedState) -> FeedBalance:
         """One feed's counters at this instant."""
         counts = feed.road.counts_now()
         spool, trades = self._daemon.spool, self._daemon.tables["trades"]
+        quarantine = self._daemon.side.quarantine
         replayed: Mapping[int, int] = spool.recovery.rows_by_feed if spool.recovery else {}
         return FeedBalance(
             feed=feed.spec.name,
@@ -82,13 +95,16 @@ class Monitor:
             repeated=counts["repeated"],
             history_skipped=counts["history_skipped"],
             quarantined=counts["quarantined"],
+            quarantined_kept=quarantine.rows[feed.spec.name],
             buffered=feed.rows.rows,
             queued=spool.queued_by_feed[feed.number],
             spooled=spool.spooled_by_feed[feed.number],
             replayed=replayed.get(feed.number, 0),
+            passed_on=self._passed_on(feed.number, replayed.get(feed.number, 0)),
             accepted=trades.accepted_by_feed[feed.number],
             applied=trades.applied_by_feed[feed.number],
             refused=trades.refused_by_feed[feed.number],
+            refused_kept=quarantine.refused[feed.spec.name],
             lost=spool.lost_by_feed[feed.number],
         )
 

@@ -16,11 +16,13 @@ KEY = ["feed", "symbol", "trade_id", "exchange_ns"]
 VALUES = ["side", "price", "quantity", "sequence_number"]
 STORED_SQL = (
     "SELECT concat(exchange, '_', market_type) AS feed, symbol, trade_id,"
-    " timestamp::long AS exchange_ns, side, price, quantity, sequence_number FROM {table}"
+    " timestamp::long AS exchange_ns, side, price, quantity, sequence_number,"
+    " received_at::long AS received_ns FROM {table}"
 )
 STORED_SCHEMA: dict[str, type[pl.DataType]] = {
     "feed": pl.String, "symbol": pl.String, "trade_id": pl.String, "exchange_ns": pl.Int64,
     "side": pl.String, "price": pl.Float64, "quantity": pl.Float64, "sequence_number": pl.Int64,
+    "received_ns": pl.Int64,
 }  # fmt: skip
 
 

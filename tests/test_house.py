@@ -31,7 +31,7 @@ BASE = {
 ROOTS = {
     "daemon", "monitor", "demo", "status", "schema_verbs", "environment", "init_config", "tally",
     "cli", "cli_check", "cli_data", "cli_gaps", "cli_print", "cli_run", "cli_listings", "past",
-    "__main__", "cli_backup", "cli_retention", "upkeep_verbs",
+    "__main__", "cli_backup", "cli_retention", "upkeep_verbs", "cli_drill", "drills",
 }  # fmt: skip
 MAY_IMPORT = {
     "_fast": BASE,

@@ -19,6 +19,7 @@ ROWS_PER_MINUTE_MAX = 600  # of one feed and reason
 FILE_BYTES_MAX = 64 * 1024 * 1024  # of one overflow file, uncompressed
 FILES_MAX = 16  # the oldest one goes then, and is said
 RAW_CHARACTERS_MAX = 12_000  # of a row's raw text in the table; a longer one lies in a file too
+REFUSED = "refused"  # the reason of a line that the server did not take
 FLUSH_NS = 1_000_000_000  # what lies in the compressor is lost in a kill
 MINUTE_NS = 60_000_000_000
 
@@ -115,6 +116,8 @@ class Quarantine:
     def __init__(self, overflow: Overflow, to_table: Callable[[Entry], None]) -> None:
         self.table_rows: Counter[tuple[str, str]] = Counter()  # by feed name and reason
         self.overflowed: Counter[tuple[str, str]] = Counter()
+        self.rows: Counter[str] = Counter()  # by feed name: of messages that we refused
+        self.refused: Counter[str] = Counter()  # by feed name: lines that the server refused
         self._overflow = overflow
         self._to_table = to_table
         self._minute = -1
@@ -132,6 +135,8 @@ class Quarantine:
             self._minute = minute
             self._in_minute.clear()
         key = (f"{entry.exchange}_{entry.market_type}", entry.reason)
+        kept = self.refused if entry.reason == REFUSED else self.rows
+        kept[key[0]] += entry.rows
         self._in_minute[key] += not to_file
         if to_file or self._in_minute[key] > ROWS_PER_MINUTE_MAX:
             if self._in_minute[key] == ROWS_PER_MINUTE_MAX + 1:

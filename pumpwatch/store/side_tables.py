@@ -12,7 +12,7 @@ from pumpwatch.clock import Clock
 from pumpwatch.model import FeedName, Gap, InstrumentState, Record
 from pumpwatch.store.gap_rows import gap_row
 from pumpwatch.store.instrument_rows import instrument_row
-from pumpwatch.store.quarantine import RAW_CHARACTERS_MAX, Entry, Overflow, Quarantine
+from pumpwatch.store.quarantine import RAW_CHARACTERS_MAX, REFUSED, Entry, Overflow, Quarantine
 from pumpwatch.store.schema import TABLES
 from pumpwatch.store.side_rows import side_row
 from pumpwatch.store.spool import Spool
@@ -63,7 +63,7 @@ class SideTables:
         """
         feed = self._feeds[feed_number - 1] if feed_number else _NO_FEED
         is_own = line.startswith(b"quarantine,")
-        self.quarantine.add(self._entry(feed, "refused", line, 1, message), to_file=is_own)
+        self.quarantine.add(self._entry(feed, REFUSED, line, 1, message), to_file=is_own)
         self.quarantine.flush()
 
     def _quarantine_row(self, entry: Entry) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import random
 import threading
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Mapping
 from functools import partial
 from itertools import takewhile
@@ -43,6 +43,7 @@ SEAL_TIMEOUT_S = 60.0
 EMERGENCY_S_MAX = 5.0  # how long a second signal waits for a write that is under way
 RESERVE_BYTES = 64 * MIB  # urgent records may exceed the disk limit by this
 MOVE_BYTES_MAX = RESERVE_BYTES // 2  # a small table with more than this pending is not moved
+ROWS_MARKS_MAX = 1_000  # 10 s of writes: a writer that is further behind is held against later ones
 VISIBLE_MARKS_MAX = 100_000  # older ones of a long backlog are left out of the lag's histogram
 
 
@@ -70,6 +71,8 @@ class Spool:
         self.draining = trio.Event()  # set: writers do not wait for more rows to pile up
         # (position behind a record, when its oldest row was received, rows): for the lag
         self.visible_marks: deque[tuple[Cursor, int, int]] = deque(maxlen=VISIBLE_MARKS_MAX)
+        # Behind each of the last writes: rows of trades by feed since the start.
+        self._rows_until: OrderedDict[Cursor, Counter[int]] = OrderedDict()
         self._rng = rng
         self._disk_bytes_max = disk_bytes_max
         self._fsync_s = fsync_s
@@ -163,6 +166,10 @@ class Spool:
         for table in tables:
             if table in self._grew:
                 self._grew.pop(table).set()
+
+    def rows_until(self, cursor: Cursor) -> Counter[int] | None:
+        """Rows of trades by feed that this run spooled before ``cursor``; None: not known."""
+        return self._rows_until.get(cursor)
 
     async def release(self, applied: Mapping[int, Cursor]) -> int:
         """Delete the segments whose records are all applied; returns how many.
@@ -288,6 +295,7 @@ class Spool:
         for name, hole in self.recovery.damage:
             self._report_damage(name, hole)
         self._visible = self.files.table_ends()
+        self._rows_until[self._visible.get(BIG_TABLE, START)] = Counter()
         self.state = "open"
         return self.recovery
 
@@ -345,6 +353,9 @@ class Spool:
                 self.spooled_by_feed[record.feed] += record.rows
                 if record.received_ns:
                     self.visible_marks.append((end, record.received_ns, record.rows))
+        self._rows_until[self._visible.get(BIG_TABLE, START)] = self.spooled_by_feed.copy()
+        while len(self._rows_until) > ROWS_MARKS_MAX:
+            self._rows_until.popitem(last=False)
         self._queue.note_written(records)
         if self.state == "failing":
             self._set_state("open")

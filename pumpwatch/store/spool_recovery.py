@@ -93,7 +93,11 @@ def recover(directory: Path) -> Recovered:
         closed = msgspec.json.decode((directory / CLOSED_FILE).read_bytes(), type=_Closed)
         found.next_ordinal = closed.next_ordinal
         found.last_number = max(found.last_number, closed.last_segment)
-        ends.setdefault(closed.last_segment, closed.next_ordinal)
+        last = max(known, default=closed.last_segment)
+        if last <= closed.last_segment:  # else the note is an older end's
+            ends[last] = closed.next_ordinal
+        if last < closed.last_segment:  # somebody took the last ones away
+            following[last] = closed.last_segment + 1
     previous: Segment | None = None
     for path in paths:
         number = int(path.stem)

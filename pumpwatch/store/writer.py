@@ -27,6 +27,7 @@ log = structlog.get_logger()
 REQUEST_BYTES_MAX = 16 * MIB
 RETRY_S_MIN = 0.1
 RETRY_S_MAX = 5.0
+SILENT_S = 3.0  # a request without an answer for so long is told of; it is not given up
 BAD_LINES_MAX = 10  # more refused lines in one request are a fault of the table (R8)
 IDLE_RATE_ROWS_PER_S = 20_000.0  # below it requests are made less often (R23)
 IDLE_INTERVAL_S = 0.5
@@ -52,7 +53,7 @@ class TableWriter:
         interval_s: float,
     ) -> None:
         self.progress = progress
-        self.state = "idle"  # idle, sending, retrying, faulty
+        self.state = "idle"  # idle, sending, waiting, retrying, faulty
         self.last_error = ""
         self.requests = 0
         self.retries = 0
@@ -184,7 +185,15 @@ class TableWriter:
 
     async def _send(self, body: bytes) -> Verdict:
         self.requests += 1
-        return await self._sender.send(body)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._tell_of_silence)
+            verdict = await self._sender.send(body)
+            nursery.cancel_scope.cancel()
+        return verdict
+
+    async def _tell_of_silence(self) -> None:
+        await trio.sleep(SILENT_S)
+        self._note("waiting", f"no answer for {SILENT_S:g} s")
 
     async def _back_off(self, verdict: Verdict, failures: int) -> None:
         self.retries += 1
@@ -194,7 +203,7 @@ class TableWriter:
         await trio.sleep(delay_s * self._rng.uniform(0.5, 1.0))
 
     def _note(self, state: str, message: str) -> None:
-        if state != self.state and state in ("retrying", "faulty"):
+        if state != self.state and state in ("waiting", "retrying", "faulty"):
             report = log.error if state == "faulty" else log.warning
             report(f"writer_{state}", table=self.progress.name, message=message[:500])
         elif state == "idle" and self.last_error:

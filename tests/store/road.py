@@ -61,12 +61,14 @@ class Road:
                 feed=str(feed), parsed=spooled, passed=spooled, repeated=0, history_skipped=0,
                 quarantined=0, buffered=0, queued=0, spooled=spooled,
                 replayed=recovery.rows_by_feed.get(feed, 0),
+                passed_on=spooled + recovery.rows_by_feed.get(feed, 0) - self.spool.lost_by_feed[feed],
                 accepted=self.trades.accepted_by_feed[feed],
                 applied=self.trades.applied_by_feed[feed],
                 refused=self.trades.refused_by_feed[feed],
+                quarantined_kept=0, refused_kept=self.trades.refused_by_feed[feed],
                 lost=self.spool.lost_by_feed[feed],
             )  # fmt: skip
-            found += differences(counted, is_at_rest=True)
+            found += differences(counted, is_settled=True)
             found += [f"{feed}: {counted.pending} pending"] * (counted.pending != 0)
         return found
 

@@ -122,6 +122,19 @@ async def test_a_segment_that_is_gone_is_missed_with_its_rows(tmp_path: Path) ->
 
 
 @pytest.mark.usefixtures("small_segments")
+async def test_the_last_segments_of_a_clean_end_are_missed_too(tmp_path: Path) -> None:
+    spool = await opened(tmp_path)
+    for serial in range(0, 40, 10):
+        write(spool, record(range(serial, serial + 10)))
+    await spool.seal({})
+    (tmp_path / "000000000003.seg").unlink()
+    (tmp_path / "000000000004.seg").unlink()
+    spool = await opened(tmp_path)
+    assert spool.damage == [("000000000003.seg", Damage(0, 0, False, 20))]
+    assert held(spool) == lines_of(TRADES, range(20))
+
+
+@pytest.mark.usefixtures("small_segments")
 async def test_released_segments_are_not_missed(tmp_path: Path) -> None:
     """They go oldest first: a small table that holds one up holds up the ones behind it."""
     spool = await opened(tmp_path)

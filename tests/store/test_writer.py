@@ -23,6 +23,7 @@ from pumpwatch.store.writer import (
     RETRY_S_MAX,
     RETRY_S_MIN,
     SIDE_INTERVAL_S,
+    SILENT_S,
 )
 from tests.store.fake_server import (
     POISON,
@@ -443,6 +444,38 @@ async def test_as_many_as_are_allowed_are_refused(
         await road.until_applied()
     assert len(road.refused) == BAD_LINES_MAX
     assert server.stored("trades") == lines_of(TRADES, [100])
+
+
+class SilentSender:
+    """Answers as late as a server that hangs."""
+
+    def __init__(self, server: FakeServer, silence_s: float) -> None:
+        self._client = server.client()
+        self._silence_s = silence_s
+
+    async def send(self, body: bytes) -> Verdict:
+        await trio.sleep(self._silence_s)
+        return await self._client.send(body)
+
+    def renew(self) -> None:
+        self._client.renew()
+
+
+async def test_a_request_without_an_answer_is_told_of_and_not_given_up(
+    tmp_path: Path, server: FakeServer, autojump_clock: MockClock
+) -> None:
+    sender = SilentSender(server, silence_s=SILENT_S + 10)
+    async with running(tmp_path, sender, server) as road:
+        writer = road.writers["trades"]
+        road.append(1)
+        await road.until(lambda: writer.requests == 1)
+        asked_s = trio.current_time()
+        await road.until(lambda: writer.state == "waiting")
+        assert trio.current_time() - asked_s <= 5  # the time an alert may take
+        await road.until_applied()
+        assert writer.state == "idle"
+    assert len(server.requests) == 1
+    assert server.stored("trades") == lines_of(TRADES, [1])
 
 
 # --- another table --------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 import pytest
 import trio
+from tests.system.stage import DaemonProcess, daemon_process
 from trio_websocket import ConnectionClosed, open_websocket_url
 
 from pumpwatch.clock import SystemClock
@@ -24,7 +25,6 @@ from pumpwatch.store.window import query
 from pumpwatch.tally import fetch_stored
 from pumpwatch.venues import FEEDS_BY_NAME
 from tests.system.proxy import Proxy, run_proxy
-from tests.system.stage import DaemonProcess, daemon_process
 
 pytestmark = [pytest.mark.questdb, pytest.mark.slow]
 

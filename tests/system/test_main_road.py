@@ -12,10 +12,10 @@ from polars.testing import assert_frame_equal
 
 from pumpwatch.config import FEED_NAMES
 from pumpwatch.demo import Simulator, run_simulator
+from pumpwatch.drills.stage import DaemonProcess, applied_rows, daemon_process, is_subscribed
 from pumpwatch.errors import EXIT_GOOD
 from pumpwatch.store.server import running_address
 from pumpwatch.tally import compare, fetch_stored
-from tests.system.stage import DaemonProcess, applied_rows, daemon_process, is_subscribed
 
 pytestmark = [pytest.mark.questdb, pytest.mark.slow]
 

@@ -1,0 +1,69 @@
+"""A database at a tenth of the incoming rate.
+
+Memory stays flat, the disk takes the rest; afterwards it drains twice as fast as rows come in.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import trio
+
+from pumpwatch.clock import SystemClock
+from pumpwatch.drills.outcome import Order, Outcome
+from pumpwatch.drills.reckoning import pending, reckon
+from pumpwatch.drills.stage import DaemonProcess, external_stage, is_subscribed, parsed_rows
+
+LINE_BYTES = 230  # a trade's line, about
+SLOW_SHARE = 0.1
+DRAIN_SHARE_MIN = 2.0
+DRAIN_S_MAX = 600.0
+GROWTH_MIB_MAX = 64.0  # of the daemon's memory while the spool grows: its buffers' bound
+WATCH_S = 1.0
+DRAINED_ROWS_S = 2.0  # as many rows as come in so long may always be pending
+
+
+async def run(order: Order) -> Outcome:
+    """A slow database for ``count`` seconds, then a fast one; see the module."""
+    outcome = Outcome()
+    rng = random.Random(order.seed)
+    clock = SystemClock()
+    seed = rng.randrange(1 << 31)
+    async with external_stage(order.folder, seed, order.rate_per_s) as parts:
+        daemon = parts.daemon
+        daemon.start()
+        await daemon.until(is_subscribed, "subscribed")
+        await trio.sleep(2 * WATCH_S)
+        parts.proxy.bytes_per_s = order.rate_per_s * LINE_BYTES * SLOW_SHARE
+        slow = await _watch(daemon, order.count)
+        parts.proxy.bytes_per_s = None
+        begun_ns, first = clock.wall_ns(), daemon.status()
+        rest = order.rate_per_s * DRAINED_ROWS_S
+        drained = await daemon.until(lambda now: pending(now) <= rest, "drained", DRAIN_S_MAX)
+        drain_s = (clock.wall_ns() - begun_ns) / 1e9
+        incoming = parsed_rows(drained) - parsed_rows(first)
+        applied = pending(first) - pending(drained) + incoming
+        await reckon(outcome, parts.simulator, daemon)
+    half = slow[len(slow) // 2 :]
+    growth_mib = max(one["daemon_rss_mib"] for one in half) - slow[0]["daemon_rss_mib"]
+    share = applied / max(incoming, 1)
+    outcome.expect(pending(slow[-1]) > pending(slow[0]), "the spool did not grow")
+    outcome.expect(growth_mib <= GROWTH_MIB_MAX, f"memory grew by {growth_mib:.0f} MiB")
+    outcome.expect(share >= DRAIN_SHARE_MIN, f"drained at {share:.1f} times the incoming rate")
+    outcome.figures = {
+        "slow_s": order.count, "pending_rows_max": max(map(pending, slow)),
+        "spool_mib_max": round(max(one["store"]["spool_mib"] for one in slow), 1),
+        "memory_growth_mib": round(growth_mib, 1), "drain_s": round(drain_s, 1),
+        "drain_rows_per_s": round(applied / drain_s), "drain_share": round(share, 1),
+    }  # fmt: skip
+    return outcome
+
+
+async def _watch(daemon: DaemonProcess, seconds: float) -> list[dict[str, Any]]:
+    """The daemon's statuses of so many seconds, one a second."""
+    seen = []
+    for _ in range(max(4, int(seconds / WATCH_S))):
+        seen.append(daemon.status() or await daemon.until(bool, "running"))
+        await trio.sleep(WATCH_S)
+    return seen

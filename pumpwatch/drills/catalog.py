@@ -1,0 +1,100 @@
+"""Which drills there are, and how one is played."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import msgspec
+import trio
+
+from pumpwatch.drills import burst, crash, disk, outage, poison, power, shutdown
+from pumpwatch.drills.outcome import Order, Outcome
+from pumpwatch.errors import EXIT_GOOD, EXIT_NO, PumpWatchError, UsageError
+
+
+class Drill(msgspec.Struct, frozen=True):
+    """A drill and what its ``--count`` counts."""
+
+    play: Callable[[Order], Awaitable[Outcome]]
+    text: str
+    counts: str
+    count: int  # short form
+    count_long: int
+    rate_per_s: int
+
+
+DRILLS = {
+    "crash": Drill(
+        crash.run, "SIGKILL of the daemon, and half as often of the database",
+        "kills of the daemon", 3, 300, 20_000,
+    ),
+    "outage": Drill(
+        outage.run, "the database stopped, killed, hanging, refusing, cut off",
+        "outages", 7, 70, 20_000,
+    ),
+    "disk": Drill(
+        disk.run, "a full volume: the database's, or the spool's", "full disks", 2, 20, 5_000,
+    ),
+    "poison": Drill(
+        poison.run, "lines that the server refuses", "poisoned lines", 5, 200, 10_000,
+    ),
+    "power": Drill(
+        power.run, "power cuts and damage, a spool each", "spools", 200, 1_000, 0,
+    ),
+    "burst": Drill(
+        burst.run, "a database at a tenth of the incoming rate", "seconds of it", 20, 300, 20_000,
+    ),
+    "shutdown": Drill(
+        shutdown.run, "SIGTERM under load, every other time twice", "ends", 2, 20, 50_000,
+    ),
+}  # fmt: skip
+
+
+def play(
+    name: str,
+    *,
+    seed: int,
+    count: int | None,
+    is_long: bool,
+    rate_per_s: int | None,
+    folder: Path | None,
+) -> tuple[int, str]:
+    """Play one drill; returns the exit code and its JSON line.
+
+    Its folder is kept where the caller named one, or where something did not hold.
+    """
+    drill = DRILLS.get(name)
+    if drill is None:
+        raise UsageError(f"no such drill: {name}; there are {', '.join(DRILLS)}")
+    place = folder or Path(tempfile.mkdtemp(prefix=f"pumpwatch-{name}-"))
+    order = Order(
+        folder=place, seed=seed, count=count or (drill.count_long if is_long else drill.count),
+        rate_per_s=drill.rate_per_s if rate_per_s is None else rate_per_s,
+    )  # fmt: skip
+    # Told to end, it must still end what it started, and unmount what it mounted.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    outcome, seconds = trio.run(_timed, drill, order)
+    if outcome.is_good and folder is None:
+        shutil.rmtree(place, ignore_errors=True)
+    else:
+        outcome.figures["folder"] = str(place)
+    return (EXIT_GOOD if outcome.is_good else EXIT_NO), outcome.line(name, seed, seconds)
+
+
+async def _timed(drill: Drill, order: Order) -> tuple[Outcome, float]:
+    begun_s = trio.current_time()
+    try:
+        outcome = await drill.play(order)
+    except* PumpWatchError as group:
+        outcome = Outcome(faults=[_first_line(group)])
+    return outcome, trio.current_time() - begun_s
+
+
+def _first_line(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,122 @@
+"""SIGKILL at random moments under load: the daemon ``count`` times, its database half as often.
+
+A kill may also fall into a start, into the database's own restart, or into a replay.
+"""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import psutil
+import trio
+
+from pumpwatch.clock import SystemClock
+from pumpwatch.drills.outcome import Order, Outcome
+from pumpwatch.drills.reckoning import reckon
+from pumpwatch.drills.spooled import Spooled, read_spooled
+from pumpwatch.drills.stage import DaemonProcess, is_subscribed, stage
+from pumpwatch.drills.verdict import Kill
+from pumpwatch.store.server_process import PidFile
+
+KILLS_A_ROUND = 10  # then everything is compared and begun anew: the table must fit into memory
+LIFE_S = (0.2, 4.0)  # from the last subscription to the next kill
+EARLY_SHARE = 0.2  # of the kills hit a daemon that is still starting
+EARLY_S = (0.3, 4.0)
+
+
+class _Round:
+    """One simulator, one database, some kills."""
+
+    def __init__(self, daemon: DaemonProcess, rng: random.Random) -> None:
+        self.daemon = daemon
+        self.kills: list[Kill] = []
+        self.server_kills = 0
+        self.spooled: list[pl.DataFrame] = []
+        self.starts_s: list[float] = []  # from a start to all subscribed
+        self.broken: list[str] = []
+        self._rng = rng
+        self._clock = SystemClock()
+        self._started_ns = 0
+
+    async def start(self, *, is_early: bool) -> None:
+        """Start the daemon; unless it is to be killed early, wait until all is subscribed."""
+        begun_s = trio.current_time()
+        self._started_ns = self._clock.wall_ns()
+        self.daemon.start()
+        if is_early:
+            await trio.sleep(self._rng.uniform(*EARLY_S))
+            return
+        await self.daemon.until(is_subscribed, "subscribed")
+        self.starts_s.append(trio.current_time() - begun_s)
+        await trio.sleep(self._rng.uniform(*LIFE_S))
+
+    async def kill(self) -> None:
+        """Kill the daemon, and look at what it left."""
+        last = self.daemon.status()
+        at_ns = self._clock.wall_ns()
+        self.daemon.kill()
+        self.kills.append(Kill(started_ns=self._started_ns, at_ns=at_ns))
+        left = await trio.to_thread.run_sync(read_spooled, self.daemon.data_dir / "spool")
+        self.spooled.append(left.keys)
+        self._check_counts(last, left)
+
+    def _check_counts(self, last: dict[str, Any], left: Spooled) -> None:
+        """What the last status called spooled and not applied lies on the disk."""
+        pending = last["store"]["pending_rows"] if last else 0
+        if left.rows < pending:
+            self.broken.append(f"status said {pending} rows pending, the disk holds {left.rows}")
+
+    def kill_server(self) -> None:
+        """Kill the database; the daemon (or the next one) starts it again."""
+        known = PidFile.read(self.daemon.data_dir)
+        if known is not None and psutil.pid_exists(known.pid):
+            psutil.Process(known.pid).kill()
+            self.server_kills += 1
+
+
+async def run(order: Order) -> Outcome:
+    """Kill, start again, compare; see the module."""
+    outcome = Outcome()
+    rng = random.Random(order.seed)
+    figures: dict[str, Any] = {
+        "daemon_kills": 0, "server_kills": 0, "spooled_checked": 0, "tail_rows": 0,
+        "unspooled_ms_max": 0.0, "unread_ms_max": 0.0, "subscribed_s_max": 0.0,
+    }  # fmt: skip
+    outcome.figures = figures
+    left, number = order.count, 0
+    while left > 0:
+        kills = min(left, KILLS_A_ROUND)
+        left -= kills
+        folder = order.folder / f"round-{number:03d}"
+        await _play_round(folder, order, rng, kills, outcome)
+        number += 1
+    return outcome
+
+
+async def _play_round(
+    folder: Path, order: Order, rng: random.Random, kills: int, outcome: Outcome
+) -> None:
+    async with stage(folder, rng.randrange(1 << 31), order.rate_per_s) as (simulator, daemon):
+        round_ = _Round(daemon, rng)
+        for number in range(kills):
+            await round_.start(is_early=number > 0 and rng.random() < EARLY_SHARE)
+            if number % 2:
+                round_.kill_server()
+                await trio.sleep(rng.uniform(0.0, 3.0))
+            await round_.kill()
+        await round_.start(is_early=False)
+        spooled = pl.concat(round_.spooled)
+        verdict = await reckon(outcome, simulator, daemon, kills=round_.kills, spooled=spooled)
+    outcome.faults += round_.broken
+    figures = outcome.figures
+    figures["daemon_kills"] += len(round_.kills)
+    figures["server_kills"] += round_.server_kills
+    figures["spooled_checked"] += len(spooled)
+    figures["tail_rows"] += verdict.tail_rows
+    for name in ("unspooled_ms_max", "unread_ms_max"):
+        figures[name] = max(figures[name], getattr(verdict, name))
+    slowest_s = round(max(round_.starts_s), 1)
+    figures["subscribed_s_max"] = max(figures["subscribed_s_max"], slowest_s)

@@ -1,0 +1,130 @@
+"""Full disks: the database's volume and the daemon's own, in turn, each a small tmpfs.
+
+A full database volume suspends its tables or makes the server refuse; a full spool volume makes the
+daemon stop reading its sockets. Once there is room all rows must be there. Needs root, for mount.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import trio
+
+from pumpwatch.drills.outage import is_well
+from pumpwatch.drills.outcome import Order, Outcome
+from pumpwatch.drills.reckoning import pending, reckon
+from pumpwatch.drills.stage import DaemonProcess, external_stage, is_subscribed
+from pumpwatch.errors import DrillError
+
+VOLUME_MIB = 1536
+FULL_S = (3.0, 8.0)
+BETWEEN_S = (1.0, 3.0)
+ALERT_S_MAX = 5.0
+RECOVERY_S_MAX = 180.0
+WATCH_S = 0.1
+REST_S = 3.0  # as many rows as come in so long may be pending after the recovery
+PAGE_BYTES = 4096
+BALLAST = "ballast"
+SUSPENDED = "table_suspended"
+# What the daemon's log says of each volume.
+EVENTS = {
+    "database": (SUSPENDED, "writer_retrying", "writer_faulty", "writer_waiting"),
+    "spool": ("spool_state",),
+}
+
+
+async def run(order: Order) -> Outcome:
+    """Fill a volume ``count`` times; see the module."""
+    outcome = Outcome()
+    rng = random.Random(order.seed)
+    alerts_s = dict.fromkeys(EVENTS, 0.0)
+    rest = int(order.rate_per_s * REST_S)
+    volumes = {"database": order.folder / "server", "spool": order.folder / "run" / "data"}
+    with volume(volumes["database"], VOLUME_MIB), volume(volumes["spool"], VOLUME_MIB):
+        seed = rng.randrange(1 << 31)
+        async with external_stage(
+            order.folder, seed, order.rate_per_s, server_dir=volumes["database"]
+        ) as parts:
+            daemon = parts.daemon
+            daemon.start()
+            await daemon.until(is_subscribed, "subscribed")
+            for number in range(order.count):
+                name = list(volumes)[(order.seed + number) % len(volumes)]
+                await trio.sleep(rng.uniform(*BETWEEN_S))
+                known = len(daemon.log_file.read_bytes())
+                begun_s = trio.current_time()
+                with ballast(volumes[name]):
+                    end_s = begun_s + rng.uniform(*FULL_S)
+                    alert_s = await _until_alert(daemon, known, EVENTS[name], begun_s, end_s)
+                outcome.expect(alert_s <= ALERT_S_MAX, f"{name}: alert after {alert_s:.1f} s")
+                alerts_s[name] = max(alerts_s[name], round(alert_s, 1))
+                await daemon.until(
+                    lambda now, rest=rest: is_well(now) and pending(now) <= rest,  # type: ignore[misc]
+                    f"well after a full {name} volume", RECOVERY_S_MAX,
+                )  # fmt: skip
+            await reckon(outcome, parts.simulator, daemon)
+            suspended = daemon.log_file.read_text().count(SUSPENDED)
+            outcome.figures = {
+                "full_disks": order.count, "tables_suspended": suspended,
+                "server_restarts": parts.server.restarts, "alert_s_max": alerts_s,
+            }  # fmt: skip
+    return outcome
+
+
+@contextmanager
+def volume(place: Path, size_mib: int) -> Iterator[None]:
+    """A file system of its own at ``place``, gone afterwards. Raises DrillError."""
+    place.mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size_mib}m", "tmpfs", str(place)]
+    done = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise DrillError(f"no tmpfs at {place}: {done.stderr.strip()} (mount needs root)")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=False)
+
+
+@contextmanager
+def ballast(place: Path) -> Iterator[None]:
+    """No byte is free at ``place`` while this lasts."""
+    path = place / BALLAST
+    try:
+        with path.open("wb") as file:
+            _fill(file.fileno(), place)
+        yield
+    finally:
+        path.unlink()
+
+
+def _fill(fd: int, place: Path) -> None:
+    """Take what is free in halves: what others take meanwhile is no fault of ours."""
+    size, step = 0, shutil.disk_usage(place).free
+    while step >= PAGE_BYTES:
+        try:
+            os.posix_fallocate(fd, size, step)
+            size += step
+        except OSError:
+            step //= 2
+
+
+async def _until_alert(
+    daemon: DaemonProcess, known_bytes: int, events: tuple[str, ...], begun_s: float, end_s: float
+) -> float:
+    """Wait until ``end_s``; how long after ``begun_s`` the log first told of it, or all that time.
+
+    The log behind ``known_bytes``, and not the status: that lies on the volume that is full.
+    """
+    alert_s: float | None = None
+    while trio.current_time() < max(end_s, 0.0 if alert_s else begun_s + ALERT_S_MAX + 1):
+        text = daemon.log_file.read_bytes()[known_bytes:].decode("utf-8", "replace")
+        if alert_s is None and any(f'"{event}"' in text for event in events):
+            alert_s = trio.current_time() - begun_s
+        await trio.sleep(WATCH_S)
+    return trio.current_time() - begun_s if alert_s is None else alert_s

@@ -1,0 +1,88 @@
+"""The database out of reach, in every way: stopped, killed, hanging, refusing, cut off.
+
+The faults of the network are the proxy's; SIGSTOP and SIGKILL meet the real server.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from typing import Any
+
+import trio
+
+from pumpwatch.drills.outcome import Order, Outcome
+from pumpwatch.drills.proxy import FAULTS, PASS
+from pumpwatch.drills.reckoning import reckon
+from pumpwatch.drills.stage import DaemonProcess, ExternalStage, external_stage, is_subscribed
+
+STOPPED = "server stopped"
+KILLED = "server killed"
+KINDS = (*FAULTS, STOPPED, KILLED)
+OUTAGE_S = (2.0, 6.0)
+BETWEEN_S = (0.5, 2.0)
+ALERT_S_MAX = 5.0
+RECOVERY_S_MAX = 120.0
+WATCH_S = 0.1
+
+
+async def run(order: Order) -> Outcome:
+    """``count`` outages, each kind in turn; see the module."""
+    outcome = Outcome()
+    rng = random.Random(order.seed)
+    alerts_s: dict[str, float] = {}
+    rss_mib: list[float] = []
+    seed = rng.randrange(1 << 31)
+    async with external_stage(order.folder, seed, order.rate_per_s) as parts:
+        parts.daemon.start()
+        await parts.daemon.until(is_subscribed, "subscribed")
+        for number in range(order.count):
+            kind = KINDS[(order.seed + number) % len(KINDS)]
+            await trio.sleep(rng.uniform(*BETWEEN_S))
+            alert_s = await _suffer(parts, kind, rng.uniform(*OUTAGE_S))
+            alerts_s[kind] = max(alerts_s.get(kind, 0.0), round(alert_s, 1))
+            outcome.expect(alert_s <= ALERT_S_MAX, f"{kind}: alert after {alert_s:.1f} s")
+            status = await parts.daemon.until(is_well, f"well after: {kind}", RECOVERY_S_MAX)
+            rss_mib.append(status["daemon_rss_mib"])
+        await reckon(outcome, parts.simulator, parts.daemon)
+        outcome.figures = {
+            "outages": order.count, "met_by_requests": parts.proxy.met,
+            "server_restarts": parts.server.restarts, "alert_s_max": alerts_s,
+            "daemon_rss_mib_max": round(max(rss_mib), 0),
+        }  # fmt: skip
+    return outcome
+
+
+async def _suffer(parts: ExternalStage, kind: str, outage_s: float) -> float:
+    """One outage; returns how many seconds it took until the daemon's status showed it."""
+    pid = parts.server.pid
+    if kind == STOPPED and pid is not None:
+        os.kill(pid, signal.SIGSTOP)
+    elif kind == KILLED and pid is not None:
+        os.kill(pid, signal.SIGKILL)
+    else:
+        parts.proxy.set_mode(kind)
+    alert_s = await _until_alert(parts.daemon, outage_s)
+    if kind == STOPPED and pid is not None:
+        os.kill(pid, signal.SIGCONT)
+    parts.proxy.set_mode(PASS)
+    return alert_s
+
+
+async def _until_alert(daemon: DaemonProcess, outage_s: float) -> float:
+    """Wait for the outage's end; when the status first told of it, or its whole length."""
+    begun_s = trio.current_time()
+    alert_s: float | None = None
+    while trio.current_time() < begun_s + max(outage_s, 0.0 if alert_s else ALERT_S_MAX + 1):
+        document = daemon.status()
+        if alert_s is None and document and not is_well(document):
+            alert_s = trio.current_time() - begun_s
+        await trio.sleep(WATCH_S)
+    return outage_s if alert_s is None else alert_s
+
+
+def is_well(document: dict[str, Any]) -> bool:
+    """The database answers, and takes rows."""
+    store = document["store"]
+    return bool(store["database"] == "up" and store["writers"].get("trades") in ("idle", "sending"))

@@ -1,0 +1,46 @@
+"""What a drill is asked for and what it answers: one JSON line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """One drill, as it is asked for."""
+
+    folder: Path  # empty, and the drill's own
+    seed: int
+    count: int  # of whatever the drill counts: kills, outages, full disks
+    rate_per_s: int
+
+
+class Outcome(msgspec.Struct, kw_only=True):
+    """Rows in all, and what must not be: missing and duplicate ones, and broken rules."""
+
+    rows: int = 0
+    missing: int = 0
+    duplicate: int = 0
+    faults: list[str] = msgspec.field(default_factory=list)  # rules that did not hold
+    figures: dict[str, Any] = msgspec.field(default_factory=dict)
+
+    @property
+    def is_good(self) -> bool:
+        """Whether everything held."""
+        return not (self.missing or self.duplicate or self.faults) and self.rows > 0
+
+    def expect(self, holds: bool, rule: str) -> None:
+        """Note a rule that does not hold."""
+        if not holds:
+            self.faults.append(rule)
+
+    def line(self, drill: str, seed: int, seconds: float) -> str:
+        """The JSON line."""
+        document = {
+            "drill": drill, "seed": seed, "pass": self.is_good, "rows": self.rows,
+            "missing": self.missing, "duplicate": self.duplicate, "seconds": round(seconds, 1),
+            **self.figures, "faults": self.faults,
+        }  # fmt: skip
+        return msgspec.json.encode(document).decode()
