@@ -27,6 +27,7 @@ from pumpwatch.errors import EXIT_GOOD, SchemaError
 from pumpwatch.model import Instrument
 from pumpwatch.monitor import Monitor
 from pumpwatch.rest import RestClient
+from pumpwatch.seat import Seat
 from pumpwatch.store.applied import AppliedWatch
 from pumpwatch.store.embedded import hold_data_dir, run_server
 from pumpwatch.store.ilp_client import IlpClient
@@ -82,6 +83,7 @@ class Daemon:
             if config.feeds[spec.name].enabled
         ]  # fmt: skip
         self.monitor = Monitor(self)
+        self.seat = Seat(self)
         # Called once when all is drained and the database still answers.
         self.at_end: Callable[[], Awaitable[None]] | None = None
 

@@ -22,6 +22,7 @@ import trio
 from pumpwatch.clock import Clock
 from pumpwatch.errors import SpoolError
 from pumpwatch.model import Record
+from pumpwatch.rates import LagHistogram
 from pumpwatch.store.segment import MIB, PAYLOAD_BYTES_MAX, Damage
 from pumpwatch.store.spool_files import (
     BIG_TABLE,
@@ -68,8 +69,10 @@ class Spool:
         self.draining = trio.Event()  # set: writers do not wait for more rows to pile up
         # (position behind a record, when its oldest row was received, rows): for the lag
         self.visible_marks: deque[tuple[Cursor, int, int]] = deque(maxlen=VISIBLE_MARKS_MAX)
+        self.lags = LagHistogram()  # from a row's receipt to its segment
+        self._clock = clock
         self._rng = rng
-        self._disk_bytes_max = disk_bytes_max
+        self.disk_bytes_max = disk_bytes_max
         self._fsync_s = fsync_s
         self._buffer_bytes_max = buffer_bytes_max
         self._queue = SpoolQueue()
@@ -273,7 +276,7 @@ class Spool:
         if not is_limited:
             self._in_hand = self._queue.take()
             return bool(self._in_hand)
-        free_bytes = self._disk_bytes_max - self.files.bytes_on_disk
+        free_bytes = self.disk_bytes_max - self.files.bytes_on_disk
         self._in_hand = self._queue.take(free_bytes, free_bytes + RESERVE_BYTES)
         if self._queue.is_held:
             self._set_state("full", bytes_on_disk=self.files.bytes_on_disk)
@@ -294,12 +297,14 @@ class Spool:
             return
         records, self._in_hand = self._in_hand, []
         ends, self._ends = self._ends, []
+        now_ns = self._clock.wall_ns()
         for record, end in zip(records, ends, strict=True):
             self._visible[record.table] = end
             if record.table == BIG_TABLE:
                 self.spooled_by_feed[record.feed] += record.rows
                 if record.received_ns:
                     self.visible_marks.append((end, record.received_ns, record.rows))
+                    self.lags.note(max(0.0, (now_ns - record.received_ns) / 1e9), record.rows)
         self._queue.note_written(records)
         if self.state == "failing":
             self._set_state("open")
