@@ -7,6 +7,7 @@ is refused with one line (ConfigError). Names carry units: MiB, seconds, millise
 from __future__ import annotations
 
 import functools
+import ipaddress
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -211,6 +212,39 @@ class DashboardConfig(Section, frozen=True, kw_only=True):
     bind: Annotated[
         str, Rule("HOST:PORT, IPv6 in brackets", _is_address), "HOST:PORT; port 0: a free one"
     ] = "127.0.0.1:8080"
+    tls_certificate_file: Annotated[
+        str | None, ANY_PATH, "PEM, relative to data_dir; for a bind that is not loopback"
+    ] = None
+    tls_key_file: Annotated[str | None, ANY_PATH, "its key"] = None
+    behind_proxy: Annotated[
+        bool, "a proxy of yours ends TLS in front of this; the token is needed for everything"
+    ] = False
+    requests_per_s_max: Annotated[
+        int, span(1, 10_000, "a second"), "more than this wait their turn: recording comes first"
+    ] = 80
+    connections_max: Annotated[
+        int, span(8, 10_000), "more than this are turned away: each holds a file handle"
+    ] = 256
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.tls_certificate_file is None) != (self.tls_key_file is None):
+            name = "tls_key_file" if self.tls_key_file is None else "tls_certificate_file"
+            raise SettingError(name, "(nothing)", "allowed: both TLS files or neither")
+        if not self.is_loopback and self.tls_key_file is None and not self.behind_proxy:
+            allowed = (
+                "allowed: a loopback address, or tls_certificate_file and tls_key_file, or"
+                " behind_proxy = true (ssh -L needs neither)"
+            )
+            raise SettingError("bind", f'"{self.bind}"', allowed)
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
 
     @property
     def host(self) -> str:

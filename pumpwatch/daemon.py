@@ -23,6 +23,8 @@ from pumpwatch.capture.feed_state import FeedState
 from pumpwatch.capture.krw import KrwCoins
 from pumpwatch.clock import Clock, SystemClock
 from pumpwatch.config import Config, RunOptions
+from pumpwatch.dashboard.actions import ActionDesk
+from pumpwatch.dashboard.page import run_page
 from pumpwatch.errors import EXIT_GOOD, SchemaError
 from pumpwatch.model import Instrument
 from pumpwatch.monitor import Monitor
@@ -84,6 +86,8 @@ class Daemon:
         ]  # fmt: skip
         self.monitor = Monitor(self)
         self.seat = Seat(self)
+        self.desk = ActionDesk()
+        self.page_url = ""  # empty until the page is served
         # Called once when all is drained and the database still answers.
         self.at_end: Callable[[], Awaitable[None]] | None = None
 
@@ -116,6 +120,8 @@ class Daemon:
                 self._start_writers(store, sender)
                 store.start_soon(self.watch.run)
                 store.start_soon(self.monitor.run)
+                store.start_soon(self.seat.run)
+                store.start_soon(self._run_page)
                 await self._with_capture(task_status)
                 self.state = "draining"
                 await self._drain()
@@ -129,6 +135,14 @@ class Daemon:
                 await sql.aclose()
             self.state = "stopped"
             self.monitor.write()
+
+    async def _run_page(self) -> None:
+        def served(url: str) -> None:
+            self.page_url = url
+
+        await run_page(
+            self.config, self.clock, self.seat, self.desk, self.server.address, on_address=served
+        )
 
     async def _prepare_schema(self, sql: Sql) -> None:
         spool_folder = self.config.data_dir / "spool"

@@ -62,7 +62,6 @@ class Seat:
         self.query_times = TimesBySource()
         # Filled in by their owners; what nobody fills in is shown as not known.
         self.tables: TablesStanding | None = None
-        self.tables_asked_ns = 0
         self.alerts: list[AlertStanding] = []
         self.alert_deliveries: dict[str, int] = {}
         self.page_clients = 0

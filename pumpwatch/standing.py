@@ -180,7 +180,6 @@ class TablesStanding(msgspec.Struct, frozen=True, kw_only=True):
     """What the database's side tables say, asked every few seconds."""
 
     asked_at: str
-    age_s: float
     gaps: list[GapStanding]  # the newest open ones
     gaps_open: dict[str, int]  # by feed
     gaps_lost: dict[str, int]  # by feed, in the last day
