@@ -19,7 +19,9 @@ TYPES = {
     "js": "text/javascript; charset=utf-8",
     "svg": "image/svg+xml",
 }
-PAGE_FILES = frozenset({"page.html", "page.css", "page.js", "feeds.js", "charts.js", "icon.svg"})
+PAGE_FILES = frozenset(
+    {"page.html", "page.css", "page.js", "feeds.js", "charts.js", "words.js", "icon.svg"}
+)
 PLOTLY = "plotly.min.js"  # of the installed wheel, 4.8 MB: only fetched when a window is drawn
 
 

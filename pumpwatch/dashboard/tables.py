@@ -14,7 +14,8 @@ from pumpwatch.standing import TablesStanding
 
 log = structlog.get_logger()
 
-ASK_S = 3.0
+ASK_S = 4.0
+SIZE_EVERY = 15  # looks: the size of the tables changes slowly, and the server walks its folders
 DAY_NS = 86_400 * 10**9
 GAPS_SHOWN = 50
 LISTINGS_SHOWN = 20
@@ -24,9 +25,13 @@ OPERATIONS_SHOWN = 12
 async def watch_tables(seat: SeatView, questions: Questions, clock: Clock) -> None:
     """Keep ``seat.tables`` fresh until cancelled; it is None while nobody answers."""
     is_failing = False
+    looks, disk_bytes = 0, 0
     while True:
         try:
-            seat.tables = await ask(questions, clock)
+            if looks % SIZE_EVERY == 0:
+                disk_bytes = await questions.disk_bytes()
+            looks += 1
+            seat.tables = await ask(questions, clock, disk_bytes)
             is_failing = False
         except PumpWatchError as error:
             seat.tables = None
@@ -36,7 +41,7 @@ async def watch_tables(seat: SeatView, questions: Questions, clock: Clock) -> No
         await trio.sleep(ASK_S)
 
 
-async def ask(questions: Questions, clock: Clock) -> TablesStanding:
+async def ask(questions: Questions, clock: Clock, disk_bytes: int) -> TablesStanding:
     """One look. Raises PumpWatchError when any of it is not answered."""
     now_ns = clock.wall_ns()
     gaps = await questions.gaps(limit=GAPS_SHOWN, states=OPEN_STATES)
@@ -47,5 +52,5 @@ async def ask(questions: Questions, clock: Clock) -> TablesStanding:
         gaps_lost=await questions.gap_counts(("lost",), now_ns - DAY_NS),
         listings=await questions.listings(LISTINGS_SHOWN),
         operations=await questions.operations(OPERATIONS_SHOWN),
-        disk_bytes=await questions.disk_bytes(),
+        disk_bytes=disk_bytes,
     )

@@ -311,12 +311,14 @@ async def test_gaps_listings_and_one_listing(rows: ServerAddress) -> None:
 @pytest.mark.questdb
 async def test_the_side_tables_are_asked_for_the_page(rows: ServerAddress) -> None:
     sql = Sql(rows, readonly=True)
-    tables = await ask(Questions(sql, TimesBySource()), SystemClock())
+    questions = Questions(sql, TimesBySource())
+    assert await questions.disk_bytes() > 0
+    tables = await ask(questions, SystemClock(), 7)
     await sql.aclose()
     assert tables.gaps_open["okx_spot"] >= 1
     assert tables.gaps_lost["okx_spot"] >= 1
     assert COIN in {listing.symbol for listing in tables.listings}
-    assert tables.disk_bytes > 0
+    assert tables.disk_bytes == 7
 
 
 @pytest.mark.questdb
