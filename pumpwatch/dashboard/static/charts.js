@@ -14,7 +14,7 @@ export function sparkline(holder, { width = 300, height = 40, grid = 0, label = 
   const area = svg("path", { class: "area" });
   const line = svg("path", { class: "line" });
   const root = svg("svg", {
-    viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", role: "img", "aria-label": label,
+    class: "trend ruled", viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", role: "img", "aria-label": label,
   });
   for (let row = 1; row <= grid; row++) {
     const y = (height * row) / (grid + 1);
@@ -37,7 +37,7 @@ export function sparkline(holder, { width = 300, height = 40, grid = 0, label = 
 
 // How rows spread over lags: bars from 1 ms to 800 s, each edge 1.25 times the one before.
 export function lagBars(holder) {
-  const root = svg("svg", { viewBox: "0 0 600 64", preserveAspectRatio: "none", role: "img" });
+  const root = svg("svg", { class: "ruled", viewBox: "0 0 600 64", preserveAspectRatio: "none", role: "img" });
   const axis = document.createElement("div");
   axis.className = "axis";
   for (const text of ["1 ms", "10 ms", "100 ms", "1 s", "10 s", "100 s"]) {
@@ -64,6 +64,9 @@ export function lagBars(holder) {
     root.setAttribute("aria-label", `${total} rows by the time from receipt to visibility`);
   };
 }
+
+// One colour for an exchange; its spot market is a full line, its futures a dotted one.
+const INKS = ["#14b8a6", "#f59e0b", "#6366f1", "#ec4899", "#0ea5e9", "#84cc16"];
 
 let plotly = null;
 
@@ -94,9 +97,14 @@ export async function drawWindow(holder, answer, at) {
     feed.y.push((trade.price / feed.first - 1) * 100);
     feed.text.push(`${trade.price} × ${trade.quantity} ${trade.side ?? ""}`);
   }
+  const exchanges = [...new Set(answer.trades.map((trade) => trade.exchange))].sort();
   const traces = [...feeds].sort().map(([name, feed]) => ({
     name, x: feed.x, y: feed.y, text: feed.text, mode: "lines+markers", type: "scatter",
-    line: { shape: "hv", width: 1.4 }, marker: { size: 3.5 },
+    line: {
+      shape: "hv", width: 1.4, dash: name.includes("_futures") ? "dot" : "solid",
+      color: INKS[exchanges.indexOf(name.split("_")[0]) % INKS.length],
+    },
+    marker: { size: 3.5 },
     hovertemplate: "%{x|%H:%M:%S.%L}  %{y:+.3f} %<br>%{text}",
   }));
   const axis = { gridcolor: ink("--line"), zerolinecolor: ink("--dim"), linecolor: ink("--line") };
@@ -105,6 +113,7 @@ export async function drawWindow(holder, answer, at) {
     plot_bgcolor: "transparent", font: { color: ink("--text"), size: 12 },
     xaxis: { ...axis, type: "date" }, yaxis: { ...axis, ticksuffix: " %" },
     legend: { orientation: "h", y: -0.14 }, hovermode: "closest",
+    modebar: { bgcolor: "transparent", color: ink("--dim"), activecolor: ink("--accent") },
     shapes: at ? [{ type: "line", x0: at, x1: at, yref: "paper", y0: 0, y1: 1, line: { color: ink("--bad"), width: 1, dash: "dot" } }] : [],
   }, { displaylogo: false, responsive: true });
 }
