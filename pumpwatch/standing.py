@@ -188,6 +188,15 @@ class TablesStanding(msgspec.Struct, frozen=True, kw_only=True):
     disk_bytes: int
 
 
+class DetectorStanding(msgspec.Struct, frozen=True, kw_only=True):
+    """One watch on a notice board or market list."""
+
+    name: str  # "upbit notices"
+    interval_s: float  # between two looks
+    silent_s: float | None  # since it last read the board; None: not yet
+    error: str
+
+
 class AlertStanding(msgspec.Struct, frozen=True, kw_only=True):
     """One alert that stands."""
 
@@ -216,6 +225,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     spooled_lag: HistogramStanding  # received -> in a segment
     applied_lag: HistogramStanding  # received -> visible in SQL
     queries: dict[str, HistogramStanding]  # by source: memory, sql
+    detectors: list[DetectorStanding] = []
     tables: TablesStanding | None = None  # None: not asked yet, or no answer
     alerts: list[AlertStanding] = []
     alert_deliveries: dict[str, int] = {}  # delivered, failed, waiting

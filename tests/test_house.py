@@ -24,7 +24,7 @@ FORBIDDEN_NAMES = {"utils", "common", "helpers", "manager", "handler", "base", "
 # What everybody may import; it imports nothing above itself.
 BASE = {
     "errors", "clock", "model", "config", "settings", "log", "metrics", "version", "rates",
-    "balance", "budget", "standing", "health", "moments",
+    "balance", "budget", "standing", "health", "moments", "alert_rules", "alert_book",
 }  # fmt: skip
 # Parts meet in the composition root (and in the verbs that run it), through model.py's Protocols.
 ROOTS = {
@@ -47,7 +47,7 @@ MAY_IMPORT = {
 # Decides without I/O: no trio, no sockets, no files, no clock.
 SANS_IO = {
     "model.py", "errors.py", "balance.py", "rates.py", "standing.py", "health.py", "metrics.py",
-    "moments.py", "dashboard/parameters.py", "dashboard/models.py", "capture/session.py", "capture/plan.py", "capture/subscriptions.py",
+    "moments.py", "alert_rules.py", "alert_book.py", "dashboard/parameters.py", "dashboard/models.py", "capture/session.py", "capture/plan.py", "capture/subscriptions.py",
     "store/segment.py", "store/progress.py", "venues/spec.py", "venues/binance.py",
     "venues/bybit.py", "venues/okx.py", "venues/kucoin.py", "venues/gate.py", "venues/phemex.py",
 }  # fmt: skip
