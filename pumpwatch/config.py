@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import functools
 import ipaddress
+import re
+import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -257,14 +259,36 @@ class DashboardConfig(Section, frozen=True, kw_only=True):
         return int(self.bind.rpartition(":")[2])
 
 
+APPRISE = texts(r"[A-Za-z][A-Za-z0-9+.-]*://\S+", "a list of apprise URLs", secret=True)
+HOUR = r"([01][0-9]|2[0-3]):[0-5][0-9]"
+
+
 class AlertsConfig(Section, frozen=True, kw_only=True):
     """Who is told."""
 
     urls: Annotated[
         tuple[str, ...],
-        texts(r"[A-Za-z][A-Za-z0-9+.-]*://\S+", "a list of apprise URLs", secret=True),
-        "apprise URLs; they hold tokens, so better set them through the environment",
+        APPRISE,
+        "told everything; apprise URLs hold tokens, so better set them through the environment",
     ] = ()
+    page_urls: Annotated[tuple[str, ...], APPRISE, "told what cannot wait, beside urls"] = ()
+    notify_urls: Annotated[tuple[str, ...], APPRISE, "told what can, beside urls"] = ()
+    digest_urls: Annotated[tuple[str, ...], APPRISE, "told once a day, beside urls"] = ()
+    digest_at: Annotated[str, pattern(HOUR, "HH:MM, 00:00 to 23:59"), "UTC"] = "08:00"
+    quiet_hours: Annotated[
+        str,
+        pattern(f"({HOUR}-{HOUR})?", "empty or HH:MM-HH:MM"),
+        "UTC; notify waits for their end, pages and listings never do",
+    ] = ""
+    heartbeat_url: Annotated[
+        str | None,
+        Rule(
+            "an http:// or https:// URL",
+            lambda value: re.fullmatch(r"https?://[^\s/]\S*", value) is not None,
+            secret=True,
+        ),
+        "fetched every minute while all is well: a watcher elsewhere notices a dead host",
+    ] = None
 
 
 class BackupConfig(Section, frozen=True, kw_only=True):

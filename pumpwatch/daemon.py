@@ -17,6 +17,7 @@ import structlog
 import trio
 
 from pumpwatch._fast.road import VenueClock
+from pumpwatch.alerts import AlertDesk, run_alerts
 from pumpwatch.budget import host_memory_mib, plan_memory
 from pumpwatch.capture.feed import ConnectPacer, run_feed
 from pumpwatch.capture.feed_state import FeedState
@@ -87,6 +88,7 @@ class Daemon:
         self.monitor = Monitor(self)
         self.seat = Seat(self)
         self.desk = ActionDesk()
+        self.alerts: AlertDesk | None = None
         self.page_url = ""  # empty until the page is served
         # Called once when all is drained and the database still answers.
         self.at_end: Callable[[], Awaitable[None]] | None = None
@@ -122,6 +124,7 @@ class Daemon:
                 store.start_soon(self.monitor.run)
                 store.start_soon(self.seat.run)
                 store.start_soon(self._run_page)
+                store.start_soon(run_alerts, self._make_alerts)
                 await self._with_capture(task_status)
                 self.state = "draining"
                 await self._drain()
@@ -135,6 +138,10 @@ class Daemon:
                 await sql.aclose()
             self.state = "stopped"
             self.monitor.write()
+
+    def _make_alerts(self) -> AlertDesk:
+        self.alerts = AlertDesk(self.config, self.clock, self.seat)
+        return self.alerts
 
     async def _run_page(self) -> None:
         def served(url: str) -> None:

@@ -21,7 +21,10 @@ from pumpwatch.errors import ConfigError, ServerError, UsageError
 
 ROOT = Path(__file__).parent.parent
 MANUAL = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
-VERBS = ("run", "init", "demo", "check", "doctor", "status", "trades", "schema", "sim", "version")
+VERBS = (
+    "run", "init", "demo", "check", "doctor", "status", "trades", "schema", "alerts", "sim",
+    "version",
+)  # fmt: skip
 
 
 def pumpwatch(*arguments: str, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:
