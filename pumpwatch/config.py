@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import ipaddress
 import re
-import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -260,6 +259,11 @@ class DashboardConfig(Section, frozen=True, kw_only=True):
 
 
 APPRISE = texts(r"[A-Za-z][A-Za-z0-9+.-]*://\S+", "a list of apprise URLs", secret=True)
+HEARTBEAT = Rule(
+    "an http:// or https:// URL",
+    lambda value: re.fullmatch(r"https?://[^\s/]\S*", value) is not None,
+    secret=True,
+)
 HOUR = r"([01][0-9]|2[0-3]):[0-5][0-9]"
 
 
@@ -282,11 +286,7 @@ class AlertsConfig(Section, frozen=True, kw_only=True):
     ] = ""
     heartbeat_url: Annotated[
         str | None,
-        Rule(
-            "an http:// or https:// URL",
-            lambda value: re.fullmatch(r"https?://[^\s/]\S*", value) is not None,
-            secret=True,
-        ),
+        HEARTBEAT,
         "fetched every minute while all is well: a watcher elsewhere notices a dead host",
     ] = None
 
