@@ -98,6 +98,11 @@ class AlertBook:
         self._digest = memory.digest
         self._digest_day = memory.digest_day
 
+    def use(self, quiet: QuietHours, digest_at_s: int) -> None:
+        """Other hours from now on."""
+        self._quiet = quiet
+        self._digest_at_s = digest_at_s
+
     def memory(self) -> Memory:
         """To be kept, and handed to the next book."""
         return Memory(

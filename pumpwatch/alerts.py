@@ -107,6 +107,11 @@ class AlertDesk:
         self._counts: Counter[str] = Counter()
         self._posted = trio.Event()
 
+    def use(self, config: AlertsConfig) -> None:
+        """Other targets and hours from now on."""
+        self.config = config
+        self._book.use(quiet_hours(config), seconds_of_day(config.digest_at))
+
     async def run(self) -> None:
         """Look, tell and beat until cancelled."""
         async with trio.open_nursery() as nursery:

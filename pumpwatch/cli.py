@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from pumpwatch import cli_alerts, cli_check, cli_data, cli_run
+from pumpwatch import cli_alerts, cli_check, cli_data, cli_run, cli_seat
 from pumpwatch.errors import EXIT_GOOD, EXIT_UNAVAILABLE, EXIT_USAGE, PumpWatchError
 
 PROGRAM = "python -m pumpwatch"
@@ -63,6 +63,9 @@ app.command()(cli_data.trades)
 app.add_typer(schema, name="schema")
 schema.command("apply")(cli_data.schema_apply)
 schema.command("check")(cli_data.schema_check)
+app.command()(cli_seat.sql)
+app.command()(cli_seat.capacity)
+app.add_typer(cli_seat.feeds, name="feeds")
 app.add_typer(cli_alerts.alerts, name="alerts")
 app.command(context_settings=PASS_THROUGH, add_help_option=False)(cli_run.sim)
 app.command()(cli_check.version)

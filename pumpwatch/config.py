@@ -311,6 +311,11 @@ class SystemConfig(Section, frozen=True, kw_only=True):
 
     shutdown_s: Annotated[int, span(1, 600, "s"), "time to drain after SIGTERM"] = 30
     status_interval_s: Annotated[int, span(1, 3600, "s"), "between two status lines"] = 60
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        one_of("debug", "info", "warning", "error"),
+        "of the log; SIGHUP changes it",
+    ] = "info"
 
 
 def _default_feeds() -> dict[str, FeedConfig]:
@@ -357,6 +362,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What ``run`` was asked on the command line, beyond the settings."""
 
     duration_s: float | None = None  # None: until a signal
+    config_path: Path | None = None  # read again on SIGHUP; None: where load_config looks
 
 
 def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:

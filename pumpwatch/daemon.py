@@ -11,6 +11,8 @@ import os
 import random
 import signal
 from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -27,8 +29,10 @@ from pumpwatch.config import Config, RunOptions
 from pumpwatch.dashboard.actions import ActionDesk
 from pumpwatch.dashboard.page import run_page
 from pumpwatch.errors import EXIT_GOOD, SchemaError
+from pumpwatch.feed_switch import FeedSwitch, offer_switches
 from pumpwatch.model import Instrument
 from pumpwatch.monitor import Monitor
+from pumpwatch.reload import reload
 from pumpwatch.rest import RestClient
 from pumpwatch.seat import Seat
 from pumpwatch.store.applied import AppliedWatch
@@ -41,6 +45,7 @@ from pumpwatch.store.side_tables import SideTables
 from pumpwatch.store.spool import Spool, run_spool
 from pumpwatch.store.sql import Sql
 from pumpwatch.store.writer import TableWriter
+from pumpwatch.systemd import Notifier, run_notify
 from pumpwatch.venues import FEEDS
 
 log = structlog.get_logger()
@@ -88,6 +93,8 @@ class Daemon:
         self.monitor = Monitor(self)
         self.seat = Seat(self)
         self.desk = ActionDesk()
+        self.switches = {feed.spec.name: FeedSwitch(feed, self.stop) for feed in self.feeds}
+        offer_switches(self.desk, self.switches)
         self.alerts: AlertDesk | None = None
         self.page_url = ""  # empty until the page is served
         # Called once when all is drained and the database still answers.
@@ -183,9 +190,11 @@ class Daemon:
                         await krw.first(KRW_WAIT_S)
                         for feed in self.feeds:
                             capture.start_soon(
-                                run_feed, feed, self.config.feeds[feed.spec.name], rest,
-                                pacers[feed.spec.exchange], self._child_rng(), self.stop,
-                                krw.coins, self._on_instruments,
+                                self.switches[feed.spec.name].run,
+                                partial(
+                                    self._record, feed, rest, pacers[feed.spec.exchange],
+                                    self._child_rng(), krw,
+                                ),
                             )  # fmt: skip
                         capture.start_soon(self._end_capture, hard_end)
                         self.state = "running"
@@ -196,6 +205,15 @@ class Daemon:
                 flusher.cancel_scope.cancel()
             self._flush()
         self.side.close()
+
+    async def _record(
+        self, feed: FeedState, rest: RestClient, pacer: ConnectPacer, rng: random.Random,
+        krw: KrwCoins, end: trio.Event,
+    ) -> None:  # fmt: skip
+        await run_feed(
+            feed, self.config.feeds[feed.spec.name], rest, pacer, rng, end, krw.coins,
+            self._on_instruments,
+        )  # fmt: skip
 
     async def _end_capture(self, hard_end: trio.CancelScope) -> None:
         await self.stop.wait()
@@ -224,6 +242,19 @@ class Daemon:
             return
         log.warning("undrained", rows=self.monitor.pending_rows(),
                     message="they stay in the spool and are sent at the next start")  # fmt: skip
+
+
+async def watch_reload(
+    daemon: Daemon,
+    path: Path | None,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """SIGHUP: read the settings again."""
+    with trio.open_signal_receiver(signal.SIGHUP) as signals:
+        task_status.started()
+        async for _ in signals:
+            reload(daemon, path)
 
 
 async def watch_signals(
@@ -256,6 +287,10 @@ async def _main(config: Config, options: RunOptions, clock: Clock, rng: random.R
         daemon = Daemon(config, clock, rng)
         async with trio.open_nursery() as nursery:
             await nursery.start(watch_signals, daemon)
+            await nursery.start(watch_reload, daemon, options.config_path)
+            nursery.start_soon(
+                partial(run_notify, daemon, Notifier(os.environ), is_alive=daemon.seat.is_alive)
+            )
             if options.duration_s is not None:
                 nursery.start_soon(_stop_after, daemon, options.duration_s)
             await daemon.run()

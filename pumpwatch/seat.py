@@ -5,6 +5,7 @@ Nothing here is on the road of a trade: counters are read where they stand.
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import shutil
@@ -16,6 +17,7 @@ import structlog
 import trio
 
 from pumpwatch.capture.feed_state import ConnectionState, FeedState
+from pumpwatch.health_line import health_line
 from pumpwatch.rates import LAG_BUCKETS_S, LagHistogram, Rate, TimesBySource
 from pumpwatch.standing import (
     AlertStanding,
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 LOOK_S = 1.0
+STUCK_S = 10.0  # without a look for so long
 RATE_SPANS_S = (1, 10, 60)
 HISTORY_S = 180  # of rows a second, for the page's sparklines
 
@@ -56,6 +59,7 @@ class Seat:
         }
         self._rows_per_s: dict[str, dict[str, float]] = {}
         self._loop_lag_s = 0.0
+        self._looked_s = math.inf  # until the first look nobody is late
         self._applied_rows = -1
         self._applied_moved_s: float | None = None
         self.history: deque[tuple[int, ...]] = deque(maxlen=HISTORY_S)  # rows/s by feed
@@ -71,11 +75,19 @@ class Seat:
 
     async def run(self) -> None:
         """Look once a second until cancelled."""
+        line_at_s = trio.current_time() + self._daemon.config.system.status_interval_s
         while True:
             due_s = trio.current_time() + LOOK_S
             await trio.sleep_until(due_s)
             self._loop_lag_s = trio.current_time() - due_s
             self.look()
+            if due_s >= line_at_s:
+                line_at_s += self._daemon.config.system.status_interval_s
+                log.info("health", line=health_line(self.standing))
+
+    def is_alive(self) -> bool:
+        """Whether it has looked lately."""
+        return trio.current_time() - self._looked_s < STUCK_S
 
     def look(self) -> Standing:
         """Bring everything up to date and tell those who wait for it."""
@@ -91,6 +103,7 @@ class Seat:
         self.history.append(
             tuple(round(feed.rows_per_s.get("1", 0.0)) for feed in self.standing.feeds)
         )
+        self._looked_s = trio.current_time()
         looked, self.looked = self.looked, trio.Event()
         looked.set()
         return self.standing

@@ -22,8 +22,8 @@ from pumpwatch.errors import ConfigError, ServerError, UsageError
 ROOT = Path(__file__).parent.parent
 MANUAL = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
 VERBS = (
-    "run", "init", "demo", "check", "doctor", "status", "trades", "schema", "alerts", "sim",
-    "version",
+    "run", "init", "demo", "check", "doctor", "status", "trades", "schema", "sql", "capacity",
+    "feeds", "alerts", "sim", "version",
 )  # fmt: skip
 
 
@@ -299,7 +299,7 @@ def test_the_manual_knows_every_verb_and_option() -> None:
         assert f"| `{verb}` |" in MANUAL, verb
         for part in (command, *getattr(command, "commands", {}).values()):
             options = {option for parameter in part.params for option in parameter.opts}
-            for option in options - {"--help", "-h", "symbol", "args"}:
+            for option in options - {"--help", "-h", "symbol", "args", "query", "feed", "rule"}:
                 assert option in MANUAL, option
 
 

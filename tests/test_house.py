@@ -24,12 +24,12 @@ FORBIDDEN_NAMES = {"utils", "common", "helpers", "manager", "handler", "base", "
 # What everybody may import; it imports nothing above itself.
 BASE = {
     "errors", "clock", "model", "config", "settings", "log", "metrics", "version", "rates",
-    "balance", "budget", "standing", "health", "moments", "whole_file", "alert_rules", "alert_book", "alert_files",
+    "balance", "budget", "capacity", "standing", "health", "health_line", "moments", "whole_file", "alert_rules", "alert_book", "alert_files",
 }  # fmt: skip
 # Parts meet in the composition root (and in the verbs that run it), through model.py's Protocols.
 ROOTS = {
-    "daemon", "monitor", "seat", "demo", "status", "schema_verbs", "environment", "init_config", "tally",
-    "cli", "cli_alerts", "cli_check", "cli_data", "cli_print", "cli_run", "cli_listings", "__main__",
+    "daemon", "monitor", "seat", "systemd", "feed_switch", "reload", "daemon_client", "sql_verb", "demo", "status", "schema_verbs", "environment", "init_config", "tally",
+    "cli", "cli_alerts", "cli_seat", "cli_check", "cli_data", "cli_print", "cli_run", "cli_listings", "__main__",
 }  # fmt: skip
 MAY_IMPORT = {
     "_fast": BASE,
@@ -46,7 +46,7 @@ MAY_IMPORT = {
 }
 # Decides without I/O: no trio, no sockets, no files, no clock.
 SANS_IO = {
-    "model.py", "errors.py", "balance.py", "rates.py", "standing.py", "health.py", "metrics.py",
+    "model.py", "errors.py", "balance.py", "rates.py", "standing.py", "health.py", "health_line.py", "capacity.py", "metrics.py",
     "moments.py", "alert_rules.py", "alert_book.py", "dashboard/parameters.py", "dashboard/models.py", "capture/session.py", "capture/plan.py", "capture/subscriptions.py",
     "store/segment.py", "store/progress.py", "venues/spec.py", "venues/binance.py",
     "venues/bybit.py", "venues/okx.py", "venues/kucoin.py", "venues/gate.py", "venues/phemex.py",

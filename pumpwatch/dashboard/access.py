@@ -34,6 +34,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     """What a request says of itself."""
 
     peer: str  # address of the other end
+    server: str = ""  # and of ours: the same where somebody on this machine uses its own address
     method: str
     path: str
     headers: Mapping[str, str]  # names in small letters
@@ -78,7 +79,8 @@ def judge(policy: Policy, caller: Caller) -> Verdict:
     if caller.path in OPEN_PATHS:
         return "ok"
     if caller.method not in ("GET", "HEAD"):
-        if not is_loopback(caller.peer) or any(name in caller.headers for name in FORWARDED):
+        is_here = is_loopback(caller.peer) or caller.peer == caller.server
+        if not is_here or any(name in caller.headers for name in FORWARDED):
             return "local"
         # No cookie here: a page of somebody else's could make the browser send it.
         return "ok" if _is_token(policy, bearer(caller.headers)) else "token"

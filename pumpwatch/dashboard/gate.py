@@ -188,9 +188,10 @@ class _Body:
 
 
 def _caller(scope: Scope) -> Caller:
-    client = scope.get("client") or ("", 0)
+    client, server = scope.get("client") or ("", 0), scope.get("server") or ("", 0)
     return Caller(
         peer=str(client[0]),
+        server=str(server[0]),
         method=scope["method"],
         path=scope["path"],
         headers={k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]},

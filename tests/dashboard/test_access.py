@@ -70,6 +70,8 @@ def test_actions_are_taken_from_this_machine_only() -> None:
     forwarded = {**BEARER, "x-forwarded-for": "10.0.0.9"}
     assert judge(PROXIED, caller("POST", headers=forwarded)) == "local"
     assert judge(PUBLIC, caller("POST", headers=BEARER, peer="::1")) == "ok"
+    own = {"peer": "10.0.0.9", "server": "10.0.0.9"}
+    assert judge(PUBLIC, caller("POST", headers=BEARER, **own)) == "ok"
 
 
 def test_the_token_is_made_once_and_private(tmp_path: Path) -> None:
