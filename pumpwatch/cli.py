@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from pumpwatch import (
+    cli_alerts,
     cli_backup,
     cli_check,
     cli_data,
@@ -22,6 +23,7 @@ from pumpwatch import (
     cli_listings,
     cli_retention,
     cli_run,
+    cli_seat,
 )
 from pumpwatch.errors import EXIT_GOOD, EXIT_UNAVAILABLE, EXIT_USAGE, PumpWatchError
 
@@ -80,6 +82,10 @@ schema.command("check")(cli_data.schema_check)
 app.add_typer(cli_backup.backup, name="backup")
 app.add_typer(cli_retention.retention, name="retention")
 app.command()(cli_drill.drill)
+app.command()(cli_seat.sql)
+app.command()(cli_seat.capacity)
+app.add_typer(cli_seat.feeds, name="feeds")
+app.add_typer(cli_alerts.alerts, name="alerts")
 app.command(context_settings=PASS_THROUGH, add_help_option=False)(cli_run.sim)
 app.command()(cli_check.version)
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
 from pumpwatch.cli_print import ConfigOption, JsonOption, load, print_json, print_rows
 from pumpwatch.errors import EXIT_NO, UsageError
+from pumpwatch.moments import EXAMPLE, parse_iso_ns
 
 SYMBOL = re.compile(r"[^\s'\"=;]{1,40}")
-TIME = re.compile(
-    r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d)?)(?:\.(\d{1,9}))?)?(?:Z|\+00:00)?", re.ASCII
-)
 LIMIT_MAX = 1_000_000
 SPAN_NS_DEFAULT = 60 * 1_000_000_000
 TRADE_COLUMNS = (
@@ -73,11 +70,17 @@ def trades(
     return 0
 
 
-def status(config: ConfigOption = None, as_json: JsonOption = False) -> int:
+def status(
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Stay, and show it each second.")] = False,
+) -> int:
     """Show feeds, rows, spool and database on one screen."""
     settings = load(config)
     from pumpwatch import status as status_of
 
+    if watch:
+        status_of.watch_status(settings)
     document = status_of.read_status(settings)
     if as_json:
         print_json(document)
@@ -117,13 +120,7 @@ def schema_check(config: ConfigOption = None, as_json: JsonOption = False) -> in
 
 def parse_time_ns(option: str, text: str) -> int:
     """ISO 8601 in UTC, up to 9 digits of a second -> ns since 1970. Raises UsageError."""
-    match = TIME.fullmatch(text)
-    refusal = f"{option} {text!r}: allowed: ISO 8601 in UTC, as 2026-01-31T13:00:00.5Z"
-    if match is None:
-        raise UsageError(refusal)
-    day, clock, fraction = match.groups()
-    try:
-        moment = datetime.fromisoformat(f"{day}T{clock or '00:00:00'}").replace(tzinfo=UTC)
-    except ValueError:
-        raise UsageError(refusal) from None
-    return int(moment.timestamp()) * 1_000_000_000 + int((fraction or "").ljust(9, "0"))
+    moment_ns = parse_iso_ns(text)
+    if moment_ns is None:
+        raise UsageError(f"{option} {text!r}: allowed: ISO 8601 in UTC, as {EXAMPLE}")
+    return moment_ns

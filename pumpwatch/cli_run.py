@@ -47,9 +47,10 @@ def run(
         settings = fit_memory(in_folder(settings, folder), host_memory_mib())
     plan_memory(settings, host_memory_mib())  # refuse before anything is started
     log.configure()
+    log.set_level(settings.system.log_level)
     from pumpwatch import daemon
 
-    return int(daemon.run(settings, RunOptions(duration_s=duration_s)) or 0)
+    return int(daemon.run(settings, RunOptions(duration_s=duration_s, config_path=config)) or 0)
 
 
 def demo(

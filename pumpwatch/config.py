@@ -7,6 +7,8 @@ is refused with one line (ConfigError). Names carry units: MiB, seconds, millise
 from __future__ import annotations
 
 import functools
+import ipaddress
+import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -214,6 +216,39 @@ class DashboardConfig(Section, frozen=True, kw_only=True):
     bind: Annotated[
         str, Rule("HOST:PORT, IPv6 in brackets", _is_address), "HOST:PORT; port 0: a free one"
     ] = "127.0.0.1:8080"
+    tls_certificate_file: Annotated[
+        str | None, ANY_PATH, "PEM, relative to data_dir; for a bind that is not loopback"
+    ] = None
+    tls_key_file: Annotated[str | None, ANY_PATH, "its key"] = None
+    behind_proxy: Annotated[
+        bool, "a proxy of yours ends TLS in front of this; the token is needed for everything"
+    ] = False
+    requests_per_s_max: Annotated[
+        int, span(1, 10_000, "a second"), "more than this wait their turn: recording comes first"
+    ] = 80
+    connections_max: Annotated[
+        int, span(8, 10_000), "more than this are turned away: each holds a file handle"
+    ] = 256
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.tls_certificate_file is None) != (self.tls_key_file is None):
+            name = "tls_key_file" if self.tls_key_file is None else "tls_certificate_file"
+            raise SettingError(name, "(nothing)", "allowed: both TLS files or neither")
+        if not self.is_loopback and self.tls_key_file is None and not self.behind_proxy:
+            allowed = (
+                "allowed: a loopback address, or tls_certificate_file and tls_key_file, or"
+                " behind_proxy = true (ssh -L needs neither)"
+            )
+            raise SettingError("bind", f'"{self.bind}"', allowed)
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
 
     @property
     def host(self) -> str:
@@ -226,14 +261,37 @@ class DashboardConfig(Section, frozen=True, kw_only=True):
         return int(self.bind.rpartition(":")[2])
 
 
+APPRISE = texts(r"[A-Za-z][A-Za-z0-9+.-]*://\S+", "a list of apprise URLs", secret=True)
+HEARTBEAT = Rule(
+    "an http:// or https:// URL",
+    lambda value: re.fullmatch(r"https?://[^\s/]\S*", value) is not None,
+    secret=True,
+)
+HOUR = r"([01][0-9]|2[0-3]):[0-5][0-9]"
+
+
 class AlertsConfig(Section, frozen=True, kw_only=True):
     """Who is told."""
 
     urls: Annotated[
         tuple[str, ...],
-        texts(r"[A-Za-z][A-Za-z0-9+.-]*://\S+", "a list of apprise URLs", secret=True),
-        "apprise URLs; they hold tokens, so better set them through the environment",
+        APPRISE,
+        "told everything; apprise URLs hold tokens, so better set them through the environment",
     ] = ()
+    page_urls: Annotated[tuple[str, ...], APPRISE, "told what cannot wait, beside urls"] = ()
+    notify_urls: Annotated[tuple[str, ...], APPRISE, "told what can, beside urls"] = ()
+    digest_urls: Annotated[tuple[str, ...], APPRISE, "told once a day, beside urls"] = ()
+    digest_at: Annotated[str, pattern(HOUR, "HH:MM, 00:00 to 23:59"), "UTC"] = "08:00"
+    quiet_hours: Annotated[
+        str,
+        pattern(f"({HOUR}-{HOUR})?", "empty or HH:MM-HH:MM"),
+        "UTC; notify waits for their end, pages and listings never do",
+    ] = ""
+    heartbeat_url: Annotated[
+        str | None,
+        HEARTBEAT,
+        "fetched every minute while all is well: a watcher elsewhere notices a dead host",
+    ] = None
 
 
 class BackupConfig(Section, frozen=True, kw_only=True):
@@ -311,6 +369,11 @@ class SystemConfig(Section, frozen=True, kw_only=True):
 
     shutdown_s: Annotated[int, span(1, 600, "s"), "time to drain after SIGTERM"] = 30
     status_interval_s: Annotated[int, span(1, 3600, "s"), "between two status lines"] = 60
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        one_of("debug", "info", "warning", "error"),
+        "of the log; SIGHUP changes it",
+    ] = "info"
 
 
 def _default_feeds() -> dict[str, FeedConfig]:
@@ -359,6 +422,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What ``run`` was asked on the command line, beyond the settings."""
 
     duration_s: float | None = None  # None: until a signal
+    config_path: Path | None = None  # read again on SIGHUP; None: where load_config looks
 
 
 def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:

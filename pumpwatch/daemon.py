@@ -11,12 +11,15 @@ import os
 import random
 import signal
 from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import structlog
 import trio
 
 from pumpwatch._fast.road import VenueClock
+from pumpwatch.alerts import AlertDesk, run_alerts
 from pumpwatch.budget import host_memory_mib, plan_memory
 from pumpwatch.capture.feed import FeedRun
 from pumpwatch.capture.feed_state import FeedState
@@ -25,13 +28,18 @@ from pumpwatch.capture.ledger import Ledger
 from pumpwatch.capture.pacing import ConnectPacer
 from pumpwatch.clock import Clock, SystemClock
 from pumpwatch.config import Config, RunOptions
+from pumpwatch.dashboard.actions import ActionDesk
+from pumpwatch.dashboard.page import run_page
 from pumpwatch.errors import EXIT_GOOD, SchemaError, ServerError
+from pumpwatch.feed_switch import FeedSwitch, offer_switches
 from pumpwatch.listing.events import EventLog
 from pumpwatch.listing.stored import load_events
 from pumpwatch.listing.watch import ListingWatch
 from pumpwatch.monitor import Monitor
 from pumpwatch.past import Past
+from pumpwatch.reload import reload
 from pumpwatch.rest import RestClient
+from pumpwatch.seat import Seat
 from pumpwatch.store.applied import AppliedWatch
 from pumpwatch.store.embedded import hold_data_dir, run_server
 from pumpwatch.store.ilp_client import IlpClient
@@ -43,6 +51,7 @@ from pumpwatch.store.spool import Spool, run_spool
 from pumpwatch.store.spool_files import START
 from pumpwatch.store.sql import Sql
 from pumpwatch.store.writer import TableWriter
+from pumpwatch.systemd import Notifier, run_notify
 from pumpwatch.venues import FEEDS
 
 log = structlog.get_logger()
@@ -92,6 +101,12 @@ class Daemon:
         ]  # fmt: skip
         self.listing: ListingWatch | None = None  # there once the events are loaded
         self.monitor = Monitor(self)
+        self.seat = Seat(self)
+        self.desk = ActionDesk()
+        self.switches = {feed.spec.name: FeedSwitch(feed, self.stop) for feed in self.feeds}
+        offer_switches(self.desk, self.switches)
+        self.alerts: AlertDesk | None = None
+        self.page_url = ""  # empty until the page is served
         # Called once when all is drained and the database still answers.
         self.at_end: Callable[[], Awaitable[None]] | None = None
 
@@ -124,6 +139,9 @@ class Daemon:
                 self._start_writers(store, sender)
                 store.start_soon(self.watch.run)
                 store.start_soon(self.monitor.run)
+                store.start_soon(self.seat.run)
+                store.start_soon(self._run_page)
+                store.start_soon(run_alerts, self._make_alerts)
                 past = Past(sql, self.tables, self.spool.files.table_ends(), self.ledger)
                 store.start_soon(past.run)
                 async with trio.open_nursery() as listing:
@@ -142,6 +160,18 @@ class Daemon:
                 await sql.aclose()
             self.state = "stopped"
             self.monitor.write()
+
+    def _make_alerts(self) -> AlertDesk:
+        self.alerts = AlertDesk(self.config, self.clock, self.seat)
+        return self.alerts
+
+    async def _run_page(self) -> None:
+        def served(url: str) -> None:
+            self.page_url = url
+
+        await run_page(
+            self.config, self.clock, self.seat, self.desk, self.server.address, on_address=served
+        )
 
     async def _prepare_schema(self, sql: Sql) -> None:
         spool_folder = self.config.data_dir / "spool"
@@ -192,12 +222,13 @@ class Daemon:
                         await krw.first(KRW_WAIT_S)
                         await past.known(PAST_WAIT_S)
                         for feed in self.feeds:
-                            run = FeedRun(
-                                feed, self.config.feeds[feed.spec.name], rest,
-                                pacers[feed.spec.exchange], self._child_rng(), self.stop,
-                                krw.coins, past.instruments_of(feed.spec.name),
+                            capture.start_soon(
+                                self.switches[feed.spec.name].run,
+                                partial(
+                                    self._record, feed, rest, pacers[feed.spec.exchange],
+                                    self._child_rng(), krw, past,
+                                ),
                             )  # fmt: skip
-                            capture.start_soon(run.run, past.resume)
                         capture.start_soon(self._end_capture, hard_end)
                         self.state = "running"
                         self.capturing.set()
@@ -207,6 +238,16 @@ class Daemon:
                 flusher.cancel_scope.cancel()
             self._flush()
         self.side.close()
+
+    async def _record(
+        self, feed: FeedState, rest: RestClient, pacer: ConnectPacer, rng: random.Random,
+        krw: KrwCoins, past: Past, end: trio.Event,
+    ) -> None:  # fmt: skip
+        run = FeedRun(
+            feed, self.config.feeds[feed.spec.name], rest, pacer, rng, end, krw.coins,
+            past.instruments_of(feed.spec.name),
+        )  # fmt: skip
+        await run.run(past.resume)
 
     async def _end_capture(self, hard_end: trio.CancelScope) -> None:
         await self.stop.wait()
@@ -233,6 +274,19 @@ class Daemon:
             return
         log.warning("undrained", rows=self.monitor.pending_rows(),
                     message="they stay in the spool and are sent at the next start")  # fmt: skip
+
+
+async def watch_reload(
+    daemon: Daemon,
+    path: Path | None,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """SIGHUP: read the settings again."""
+    with trio.open_signal_receiver(signal.SIGHUP) as signals:
+        task_status.started()
+        async for _ in signals:
+            reload(daemon, path)
 
 
 async def watch_signals(
@@ -265,6 +319,10 @@ async def _main(config: Config, options: RunOptions, clock: Clock, rng: random.R
         daemon = Daemon(config, clock, rng)
         async with trio.open_nursery() as nursery:
             await nursery.start(watch_signals, daemon)
+            await nursery.start(watch_reload, daemon, options.config_path)
+            nursery.start_soon(
+                partial(run_notify, daemon, Notifier(os.environ), is_alive=daemon.seat.is_alive)
+            )
             if options.duration_s is not None:
                 nursery.start_soon(_stop_after, daemon, options.duration_s)
             await daemon.run()

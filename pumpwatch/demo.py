@@ -163,6 +163,8 @@ async def run_and_tally(
     async with trio.open_nursery() as nursery:
         await nursery.start(watch_signals, daemon)
         nursery.start_soon(_steer, daemon, simulator, seconds)
+        if console is not None:
+            nursery.start_soon(_tell_page, daemon, console)
         if console is not None and console.is_terminal:
             nursery.start_soon(_show, daemon, console)
         await daemon.run()
@@ -184,6 +186,12 @@ async def _steer(daemon: Daemon, simulator: Simulator, seconds: float) -> None:
                 break
             await trio.sleep(0.1)
     daemon.stop.set()
+
+
+async def _tell_page(daemon: Daemon, console: Console) -> None:
+    while not daemon.page_url:  # noqa: ASYNC110 - served within a second, or never
+        await trio.sleep(0.1)
+    console.print(f"the page is at [bold]{daemon.page_url}[/bold]")
 
 
 async def _show(daemon: Daemon, console: Console) -> None:

@@ -111,6 +111,12 @@ def configure(
     root.setLevel(FOREIGN_LEVEL)
 
 
+def set_level(name: str) -> None:
+    """Change the level of our own events: debug, info, warning or error."""
+    level = logging.getLevelNamesMapping()[name.upper()]
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level))
+
+
 class _Stamp:
     """Puts time, level and event first, so that lines can be read down the left edge."""
 

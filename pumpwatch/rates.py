@@ -34,10 +34,12 @@ class LagHistogram:
 
     def __init__(self) -> None:
         self.rows = [0] * (len(LAG_BUCKETS_S) + 1)
+        self.sum_s = 0.0
 
     def note(self, lag_s: float, rows: int) -> None:
         """Count rows that became visible ``lag_s`` after they were received."""
         self.rows[bisect_right(LAG_BUCKETS_S, lag_s)] += rows
+        self.sum_s += lag_s * rows
 
     def quantile(self, share: float) -> float | None:
         """The upper edge of the bucket in which the share (0 ... 1) is reached; None without rows.
@@ -51,3 +53,14 @@ class LagHistogram:
             if reached and reached >= share * total:
                 return LAG_BUCKETS_S[min(index, len(LAG_BUCKETS_S) - 1)]
         raise AssertionError("a share of all rows is reached by all rows")
+
+
+class TimesBySource:
+    """How long answers took, by where they came from (memory, sql)."""
+
+    def __init__(self) -> None:
+        self.by_source: dict[str, LagHistogram] = {}
+
+    def note(self, source: str, seconds: float) -> None:
+        """Count one answer."""
+        self.by_source.setdefault(source, LagHistogram()).note(seconds, 1)

@@ -84,3 +84,18 @@ def _notes(feed: dict[str, Any]) -> list[str]:
 
 def _seconds(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f} s"
+
+
+def watch_status(config: Config) -> None:
+    """Show it each second until interrupted."""
+    from threading import Event
+
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    console = Console()
+    with Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
+        while True:
+            live.update(Text(render_status(read_status(config))), refresh=True)
+            Event().wait(1.0)

@@ -25,13 +25,15 @@ FORBIDDEN_NAMES = {"utils", "common", "helpers", "manager", "handler", "base", "
 # What everybody may import; it imports nothing above itself.
 BASE = {
     "errors", "clock", "model", "config", "settings", "log", "metrics", "version", "rates",
-    "balance", "budget",
+    "balance", "budget", "capacity", "standing", "health", "health_line", "moments", "whole_file", "alert_rules", "alert_book", "alert_files",
 }  # fmt: skip
 # Parts meet in the composition root (and in the verbs that run it), through model.py's Protocols.
 ROOTS = {
-    "daemon", "monitor", "demo", "status", "schema_verbs", "environment", "init_config", "tally",
-    "cli", "cli_check", "cli_data", "cli_gaps", "cli_print", "cli_run", "cli_listings", "past",
-    "__main__", "cli_backup", "cli_retention", "upkeep_verbs", "cli_drill", "drills",
+    "daemon", "monitor", "seat", "systemd", "feed_switch", "reload", "daemon_client", "sql_verb",
+    "demo", "status", "schema_verbs", "environment", "init_config", "tally", "past",
+    "cli", "cli_alerts", "cli_seat", "cli_check", "cli_data", "cli_gaps", "cli_print", "cli_run",
+    "cli_listings", "cli_backup", "cli_retention", "cli_drill", "upkeep_verbs", "drills",
+    "__main__",
 }  # fmt: skip
 MAY_IMPORT = {
     "_fast": BASE,
@@ -48,7 +50,9 @@ MAY_IMPORT = {
 }
 # Decides without I/O: no trio, no sockets, no files, no clock.
 SANS_IO = {
-    "model.py", "errors.py", "balance.py", "rates.py", "capture/session.py", "capture/plan.py",
+    "model.py", "errors.py", "balance.py", "rates.py", "standing.py", "health.py",
+    "health_line.py", "capacity.py", "metrics.py", "moments.py", "alert_rules.py", "alert_book.py",
+    "dashboard/parameters.py", "dashboard/models.py", "capture/session.py", "capture/plan.py",
     "capture/subscriptions.py", "capture/ledger.py", "capture/open_gaps.py", "capture/ranges.py",
     "capture/coverage.py", "capture/roster.py", "capture/agreement.py",
     "store/segment.py", "store/progress.py", "store/retention_plan.py", "store/backup_manifest.py",

@@ -23,6 +23,7 @@ import trio
 from pumpwatch.clock import Clock
 from pumpwatch.errors import SpoolError
 from pumpwatch.model import Record
+from pumpwatch.rates import LagHistogram
 from pumpwatch.store.segment import MIB, PAYLOAD_BYTES_MAX, Damage
 from pumpwatch.store.spool_files import (
     BIG_TABLE,
@@ -73,8 +74,10 @@ class Spool:
         self.visible_marks: deque[tuple[Cursor, int, int]] = deque(maxlen=VISIBLE_MARKS_MAX)
         # Behind each of the last writes: rows of trades by feed since the start.
         self._rows_until: OrderedDict[Cursor, Counter[int]] = OrderedDict()
+        self.lags = LagHistogram()  # from a row's receipt to its segment
+        self._clock = clock
         self._rng = rng
-        self._disk_bytes_max = disk_bytes_max
+        self.disk_bytes_max = disk_bytes_max
         self._fsync_s = fsync_s
         self._buffer_bytes_max = buffer_bytes_max
         self._queue = SpoolQueue()
@@ -326,7 +329,7 @@ class Spool:
         if not is_limited:
             self._in_hand = self._queue.take()
             return bool(self._in_hand)
-        free_bytes = self._disk_bytes_max - self.files.bytes_on_disk
+        free_bytes = self.disk_bytes_max - self.files.bytes_on_disk
         self._in_hand = self._queue.take(free_bytes, free_bytes + RESERVE_BYTES)
         if self._queue.is_held:
             self._set_state("full", bytes_on_disk=self.files.bytes_on_disk)
@@ -347,12 +350,14 @@ class Spool:
             return
         records, self._in_hand = self._in_hand, []
         ends, self._ends = self._ends, []
+        now_ns = self._clock.wall_ns()
         for record, end in zip(records, ends, strict=True):
             self._visible[record.table] = end
             if record.table == BIG_TABLE:
                 self.spooled_by_feed[record.feed] += record.rows
                 if record.received_ns:
                     self.visible_marks.append((end, record.received_ns, record.rows))
+                    self.lags.note(max(0.0, (now_ns - record.received_ns) / 1e9), record.rows)
         self._rows_until[self._visible.get(BIG_TABLE, START)] = self.spooled_by_feed.copy()
         while len(self._rows_until) > ROWS_MARKS_MAX:
             self._rows_until.popitem(last=False)

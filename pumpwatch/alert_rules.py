@@ -1,0 +1,265 @@
+"""What is worth telling, as data: each rule reads how the daemon stands; sans-IO.
+
+A rule finds (subject, text) pairs that hold right now. ``above`` names the alerts that explain it:
+while one of them stands this one is not told (network > feed > connection > symbol > gap).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Literal
+
+import msgspec
+
+from pumpwatch.health import FEED_SILENT_S_MAX, SUBSCRIBED_SHARE_MIN, database_part
+from pumpwatch.standing import FeedStanding, Standing
+
+Severity = Literal["page", "notify", "digest"]
+Key = tuple[str, str]  # rule, subject
+Found = Iterable[tuple[str, str]]
+
+SPOOL_SHARE_WARN = 0.5
+DISK_SHARE_WARN = 0.70
+DISK_SHARE_PAGE = 0.85
+MEMORY_SHARE_WARN = 0.90
+PENDING_S_MAX = 30.0
+CLOCK_OFFSET_MS_MAX = 500.0  # a row that was traded later than it came: our clock is slow
+LOOP_LAG_S_MAX = 1.0
+DETECTOR_INTERVALS_MAX = 10
+DETECTOR_SILENT_S_MIN = 30.0
+BAD_RESULTS = frozenset({"failed", "error", "different"})
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True):
+    """One rule; ``hold_s`` is how long it must hold before anybody is told."""
+
+    name: str
+    severity: Severity
+    hold_s: float
+    help: str
+    find: Callable[[Standing], Found]
+    above: Callable[[str], tuple[Key, ...]] = lambda subject: ()
+    tells_recovery: bool = True
+    is_urgent: bool = False  # quiet hours do not hold it back
+
+
+def _is_up(feed: FeedStanding) -> bool:
+    return bool(feed.connections_open and feed.subscribed)
+
+
+def _recorded(standing: Standing) -> list[FeedStanding]:
+    return [feed for feed in standing.feeds if feed.state != "paused"]
+
+
+def _network(standing: Standing) -> Found:
+    feeds = _recorded(standing)
+    if standing.state == "running" and len(feeds) > 1 and not any(map(_is_up, feeds)):
+        yield "", f"none of {len(feeds)} feeds is connected: network, name service or firewall?"
+
+
+def _feed_down(standing: Standing) -> Found:
+    for feed in _recorded(standing):
+        if standing.state == "running" and not _is_up(feed):
+            yield feed.feed, feed.error or "no connection is open"
+
+
+def _feed_silent(standing: Standing) -> Found:
+    for feed in _recorded(standing):
+        if _is_up(feed) and feed.silent_s is not None and feed.silent_s > FEED_SILENT_S_MAX:
+            yield feed.feed, f"connected, but no trade came for more than {FEED_SILENT_S_MAX:g} s"
+
+
+def _connection_down(standing: Standing) -> Found:
+    for feed in _recorded(standing):
+        for connection in feed.connections:
+            if standing.state == "running" and connection.state != "open":
+                text = f"{connection.state}: {connection.error or 'no error told'}"
+                yield f"{feed.feed}/{connection.number}", text
+
+
+def _symbols_missing(standing: Standing) -> Found:
+    for feed in _recorded(standing):
+        if _is_up(feed) and feed.subscribed < feed.wanted * SUBSCRIBED_SHARE_MIN:
+            yield feed.feed, f"{feed.subscribed} of {feed.wanted} symbols are subscribed"
+
+
+def _gap_lost(standing: Standing) -> Found:
+    for feed, gaps in (standing.tables.gaps_lost if standing.tables else {}).items():
+        if gaps:
+            yield feed, f"{gaps} holes were declared lost in the last day"
+
+
+def _balance(standing: Standing) -> Found:
+    for difference in standing.differences:
+        place, _, text = difference.partition(": ")
+        yield place, text
+
+
+def _spool_filling(standing: Standing) -> Found:
+    spool = standing.spool
+    if spool.disk_bytes > SPOOL_SHARE_WARN * spool.disk_bytes_max:
+        yield "", f"more than {SPOOL_SHARE_WARN:.0%} of spool.disk_max_mib is in use"
+
+
+def _spool_stopped(standing: Standing) -> Found:
+    if standing.spool.state == "full":
+        yield "", "spool.disk_max_mib is reached: sockets are not read"
+    if standing.spool.state == "failing":
+        yield "", "the disk refuses writes: rows are held in memory"
+
+
+def _spool_damaged(standing: Standing) -> Found:
+    if standing.spool.damaged:
+        yield "", f"{standing.spool.damaged} places on the disk are damaged: rows are lost"
+
+
+def _database_down(standing: Standing) -> Found:
+    database = standing.database
+    part = database_part(database)
+    if (
+        part.state == "down"
+        and not database.suspended_tables
+        and database.pending_s <= PENDING_S_MAX
+    ):
+        yield "", part.text
+
+
+def _database_suspended(standing: Standing) -> Found:
+    for table in standing.database.suspended_tables:
+        yield table, "its log is not applied: is the disk full? It is resumed by itself"
+
+
+def _database_lagging(standing: Standing) -> Found:
+    database = standing.database
+    if database.pending_rows and database.pending_s > PENDING_S_MAX:
+        yield "", f"rows have waited for more than {PENDING_S_MAX:g} s without one being applied"
+
+
+def _writer_faulty(standing: Standing) -> Found:
+    for writer in standing.writers:
+        if writer.state == "faulty":
+            yield writer.table, writer.error or "the database refuses the table's rows"
+
+
+def _disk(low: float, high: float) -> Callable[[Standing], Found]:
+    def find(standing: Standing) -> Iterator[tuple[str, str]]:
+        if low <= standing.volume.used_share < high:
+            yield "", f"more than {low:.0%} of the disk of data_dir is in use"
+
+    return find
+
+
+def _memory(standing: Standing) -> Found:
+    used_bytes = standing.process.rss_bytes + standing.database.rss_bytes
+    if used_bytes > MEMORY_SHARE_WARN * standing.process.memory_bytes_max:
+        yield "", f"daemon and database use more than {MEMORY_SHARE_WARN:.0%} of memory.budget_mib"
+
+
+def _clock(standing: Standing) -> Found:
+    lags = [feed.lag_ms for feed in standing.feeds if feed.lag_ms is not None]
+    ahead = sum(lag_ms < -CLOCK_OFFSET_MS_MAX for lag_ms in lags)
+    if len(lags) > 1 and ahead * 2 > len(lags):
+        yield "", f"trades of {ahead} feeds come before they happen: our clock is slow (NTP?)"
+
+
+def _loop(standing: Standing) -> Found:
+    if standing.process.loop_lag_s > LOOP_LAG_S_MAX:
+        yield "", "the event loop is late: this machine is too slow, or busy with something else"
+
+
+def _detector_blind(standing: Standing) -> Found:
+    for detector in standing.detectors:
+        limit_s = max(DETECTOR_SILENT_S_MIN, DETECTOR_INTERVALS_MAX * detector.interval_s)
+        if detector.silent_s is None or detector.silent_s > limit_s:
+            yield detector.name, detector.error or f"has not read its board for {limit_s:g} s"
+
+
+def _listing(standing: Standing) -> Found:
+    for listing in standing.tables.listings if standing.tables else []:
+        if listing.announced_at and listing.detected_at >= standing.process.started_at:
+            text = f"{listing.title or listing.symbol} ({listing.url})"
+            yield f"{listing.source}/{listing.notice_id}/{listing.symbol}", text
+
+
+def _listing_partial(standing: Standing) -> Found:
+    for listing in standing.tables.listings if standing.tables else []:
+        if listing.state == "partial":
+            subject = f"{listing.source}/{listing.notice_id}/{listing.symbol}"
+            yield subject, "its window is not complete: see its certificate"
+
+
+def _backup_failed(standing: Standing) -> Found:
+    operations = standing.tables.operations if standing.tables else []
+    newest = next((o for o in operations if o.operation == "backup" and o.finished_at), None)
+    if newest is not None and newest.result in BAD_RESULTS:
+        yield "", newest.detail or newest.result
+
+
+NETWORK: Key = ("network_down", "")
+
+
+def _under_feed(subject: str) -> tuple[Key, ...]:
+    feed = subject.partition("/")[0]
+    return (NETWORK, ("feed_down", feed), ("feed_silent", feed))
+
+
+def _under_database(_subject: str) -> tuple[Key, ...]:
+    return (("database_down", ""), ("database_suspended", "trades"))
+
+
+RULES: tuple[Rule, ...] = (
+    Rule(name="network_down", severity="page", hold_s=15, find=_network,
+         help="no feed is connected"),
+    Rule(name="feed_down", severity="page", hold_s=30, find=_feed_down,
+         above=lambda _: (NETWORK,), help="a feed has no open connection or no subscription"),
+    Rule(name="feed_silent", severity="page", hold_s=0, find=_feed_silent,
+         above=lambda feed: (NETWORK, ("feed_down", feed)),
+         help="a feed is connected and brings nothing"),
+    Rule(name="connection_down", severity="notify", hold_s=120, find=_connection_down,
+         above=_under_feed, help="one of several connections stays away"),
+    Rule(name="symbols_missing", severity="notify", hold_s=300, find=_symbols_missing,
+         above=_under_feed, help="a venue does not acknowledge symbols"),
+    Rule(name="gap_lost", severity="digest", hold_s=0, find=_gap_lost, above=_under_feed,
+         help="holes that could not be filled", tells_recovery=False),
+    Rule(name="balance_broken", severity="page", hold_s=5, find=_balance,
+         help="the counters do not add up: rows are not accounted for"),
+    Rule(name="spool_filling", severity="notify", hold_s=30, find=_spool_filling,
+         above=lambda _: (("spool_stopped", ""), ("database_down", "")),
+         help="the database does not keep up"),
+    Rule(name="spool_stopped", severity="page", hold_s=5, find=_spool_stopped,
+         help="nothing more can be put on disk"),
+    Rule(name="spool_damaged", severity="page", hold_s=0, find=_spool_damaged,
+         help="the disk returned other bytes than were written"),
+    Rule(name="database_down", severity="page", hold_s=20, find=_database_down,
+         help="the database does not answer"),
+    Rule(name="database_suspended", severity="page", hold_s=10, find=_database_suspended,
+         help="a table's log is not applied"),
+    Rule(name="database_lagging", severity="notify", hold_s=30, find=_database_lagging,
+         above=_under_database, help="accepted rows do not become visible"),
+    Rule(name="writer_faulty", severity="page", hold_s=10, find=_writer_faulty,
+         above=_under_database, help="the database refuses a table's rows, whatever is in them"),
+    Rule(name="disk_filling", severity="notify", hold_s=60,
+         find=_disk(DISK_SHARE_WARN, DISK_SHARE_PAGE), help="retention will drop days soon"),
+    Rule(name="disk_full", severity="page", hold_s=30, find=_disk(DISK_SHARE_PAGE, 2.0),
+         help="retention drops days"),
+    Rule(name="memory_high", severity="notify", hold_s=60, find=_memory,
+         help="more memory than planned"),
+    Rule(name="clock_offset", severity="notify", hold_s=60, find=_clock,
+         help="this machine's clock is wrong"),
+    Rule(name="loop_late", severity="notify", hold_s=30, find=_loop,
+         help="the daemon does not get the processor it needs"),
+    Rule(name="detector_blind", severity="page", hold_s=10, find=_detector_blind,
+         above=lambda _: (NETWORK,), help="a notice board is not read: listings could be missed"),
+    Rule(name="listing", severity="page", hold_s=0, find=_listing, tells_recovery=False,
+         is_urgent=True, help="a coin was announced"),
+    Rule(name="listing_partial", severity="notify", hold_s=60, find=_listing_partial,
+         is_urgent=True, help="the window of a listing is not complete"),
+    Rule(name="backup_failed", severity="notify", hold_s=0, find=_backup_failed,
+         help="the last backup failed, or differs from the data"),
+)  # fmt: skip
+RULE_NAMES = tuple(rule.name for rule in RULES)
+
+
+def find_signals(standing: Standing, rules: Iterable[Rule] = RULES) -> dict[Key, str]:
+    """What holds right now: (rule, subject) -> text."""
+    return {(rule.name, subject): text for rule in rules for subject, text in rule.find(standing)}

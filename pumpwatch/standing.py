@@ -1,0 +1,238 @@
+"""How the daemon stands at one instant: what the page, the metrics, health and alerts all read.
+
+The seat fills it in once a second (seat.py); nothing here looks at anything. Counters run from the
+daemon's start; spans are seconds, moments are ISO 8601 in UTC.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from pumpwatch.balance import FeedBalance
+
+
+class ConnectionStanding(msgspec.Struct, frozen=True, kw_only=True):
+    """One connection of a feed."""
+
+    number: int
+    state: str  # new, connecting, open, closing, closed, waiting
+    wanted: int
+    subscribed: int
+    reconnects: int
+    messages: int
+    trades: int
+    opened_at: str | None
+    error: str
+
+
+class FeedStanding(msgspec.Struct, frozen=True, kw_only=True):
+    """One feed: subscriptions, rates, rows."""
+
+    feed: str
+    exchange: str
+    market_type: str
+    state: str  # starting, running, failing, paused, stopped
+    error: str
+    connections_open: int
+    subscribed: int
+    wanted: int
+    left_out: int
+    refused: dict[str, str]  # symbol -> the venue's words
+    reconnects: int
+    messages: int
+    unreadable: int  # messages that were not understood: in quarantine
+    rows_per_s: dict[str, float]  # over the last "1", "10" and "60" seconds
+    lag_ms: float | None  # from the venue's trade time to our socket, for the newest row
+    silent_s: float | None  # since anything came; None: nothing came yet
+    inexact_values: int  # numbers with more digits than a double keeps
+    gaps_open: int | None  # None: the database has not been asked yet, or does not answer
+    balance: FeedBalance
+    connections: list[ConnectionStanding]
+
+
+class HistogramStanding(msgspec.Struct, frozen=True, kw_only=True):
+    """Seconds in buckets: ``counts`` has one more than ``edges_s``, for everything above."""
+
+    edges_s: tuple[float, ...]
+    counts: tuple[int, ...]
+    sum_s: float
+
+    def quantile(self, share: float) -> float | None:
+        """The upper edge of the bucket that reaches the share (0 ... 1); None without counts."""
+        total, reached = sum(self.counts), 0
+        if not total:
+            return None
+        for edge, count in zip((*self.edges_s, self.edges_s[-1]), self.counts, strict=True):
+            reached += count
+            if reached and reached >= share * total:
+                return edge
+        raise AssertionError("a share of all is reached by all")
+
+
+class WriterStanding(msgspec.Struct, frozen=True, kw_only=True):
+    """The writer of one table."""
+
+    table: str
+    state: str  # idle, sending, retrying, faulty
+    requests: int
+    retries: int
+    error: str
+
+
+class SpoolStanding(msgspec.Struct, frozen=True, kw_only=True):
+    """The disk between sockets and database."""
+
+    state: str  # open, full, failing, closed
+    disk_bytes: int
+    disk_bytes_max: int
+    buffered_bytes: int
+    buffered_rows: int
+    segments: int
+    damaged: int  # places found damaged since the start
+
+
+class DatabaseStanding(msgspec.Struct, frozen=True, kw_only=True):
+    """The server, as the watch on its tables sees it."""
+
+    state: str  # starting, up, silent, down, suspended
+    silent_s: float | None  # since its last answer; None: it has not answered yet
+    pending_rows: int  # spooled, not known to be in the table
+    pending_s: float  # how long rows have been waiting without any being applied
+    applied_rows: int
+    refused_rows: int
+    suspended_tables: list[str]
+    restarts: int
+    rss_bytes: int
+    disk_bytes: int | None  # all tables; None: not asked yet
+
+
+class VolumeStanding(msgspec.Struct, frozen=True, kw_only=True):
+    """The file system that data_dir lies on."""
+
+    used_bytes: int
+    free_bytes: int  # for us: what is reserved for root counts as neither
+
+    @property
+    def used_share(self) -> float:
+        """0 ... 1, as df shows it."""
+        total_bytes = self.used_bytes + self.free_bytes
+        return self.used_bytes / total_bytes if total_bytes else 0.0
+
+
+class ProcessStanding(msgspec.Struct, frozen=True, kw_only=True):
+    """The daemon itself."""
+
+    pid: int
+    version: str
+    started_at: str
+    uptime_s: float
+    rss_bytes: int
+    memory_bytes_max: int  # what the plan allows the daemon and the database together
+    cpu_s: float
+    open_files: int
+    open_files_max: int
+    loop_lag_s: float  # by how much the event loop overslept in the last second
+
+
+class GapStanding(msgspec.Struct, frozen=True, kw_only=True):
+    """One open hole of the ledger."""
+
+    gap_id: str
+    feed: str
+    symbol: str
+    cause: str
+    state: str
+    opened_at: str
+    from_ts: str | None
+    to_ts: str | None
+    missing: int
+
+
+class ListingStanding(msgspec.Struct, frozen=True, kw_only=True):
+    """One announced coin."""
+
+    source: str
+    notice_id: str
+    symbol: str
+    title: str
+    url: str
+    announced_at: str | None
+    detected_at: str
+    trigger_delay_ms: int | None
+    state: str
+    collected_trades: int
+    exchanges_with_data: int
+    certificate: dict[str, object] | None
+
+
+class OperationStanding(msgspec.Struct, frozen=True, kw_only=True):
+    """One backup, retention run, verification or change of stage."""
+
+    started_at: str
+    finished_at: str | None
+    operation: str
+    subject: str
+    result: str
+    detail: str
+
+
+class TablesStanding(msgspec.Struct, frozen=True, kw_only=True):
+    """What the database's side tables say, asked every few seconds."""
+
+    asked_at: str
+    gaps: list[GapStanding]  # the newest open ones
+    gaps_open: dict[str, int]  # by feed
+    gaps_lost: dict[str, int]  # by feed, in the last day
+    listings: list[ListingStanding]
+    operations: list[OperationStanding]
+    disk_bytes: int
+
+
+class DetectorStanding(msgspec.Struct, frozen=True, kw_only=True):
+    """One watch on a notice board or market list."""
+
+    name: str  # "upbit notices"
+    interval_s: float  # between two looks
+    silent_s: float | None  # since it last read the board; None: not yet
+    error: str
+
+
+class AlertStanding(msgspec.Struct, frozen=True, kw_only=True):
+    """One alert that stands."""
+
+    rule: str
+    subject: str
+    severity: str
+    text: str
+    since: str
+    repeats: int
+    silenced: bool
+    suppressed_by: str  # the alert above it that was told instead; empty: none
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything, at one instant."""
+
+    at: str
+    state: str  # starting, running, closing, draining, drained, stopped
+    process: ProcessStanding
+    feeds: list[FeedStanding]
+    spool: SpoolStanding
+    database: DatabaseStanding
+    volume: VolumeStanding
+    writers: list[WriterStanding]
+    differences: list[str]  # where the counters do not balance
+    spooled_lag: HistogramStanding  # received -> in a segment
+    applied_lag: HistogramStanding  # received -> visible in SQL
+    queries: dict[str, HistogramStanding]  # by source: memory, sql
+    detectors: list[DetectorStanding] = []
+    tables: TablesStanding | None = None  # None: not asked yet, or no answer
+    alerts: list[AlertStanding] = []
+    alert_deliveries: dict[str, int] = {}  # delivered, failed, waiting
+    page_clients: int = 0
+    page_requests: dict[str, int] = {}  # by status class: 2xx, 4xx, 5xx, refused
+
+    @property
+    def rows_per_s(self) -> float:
+        """All feeds, over the last ten seconds."""
+        return sum(feed.rows_per_s.get("10", 0.0) for feed in self.feeds)

@@ -1,0 +1,180 @@
+"""What stands in front of the page: pace, deadlines, limits; against real sockets."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+from trio.testing import MockClock
+
+from pumpwatch.config import DashboardConfig
+from pumpwatch.dashboard import gate as gate_module
+from pumpwatch.dashboard.access import COOKIE, Policy
+from pumpwatch.dashboard.actions import Action
+from pumpwatch.dashboard.gate import TURN_S_MAX, Gate, Message, Pace, Receive, Scope, Send
+from tests.dashboard.stage import TOKEN, SeatDouble, page_stage
+
+OPEN = Policy(token=TOKEN, is_loopback_bind=True, behind_proxy=False)
+PUBLIC = Policy(token=TOKEN, is_loopback_bind=False, behind_proxy=False)
+
+
+@given(st.integers(1, 50), st.lists(st.floats(0, 0.5), min_size=1, max_size=200))
+def test_no_more_than_the_pace_is_let_through(per_s: int, pauses_s: list[float]) -> None:
+    pace, now_s = Pace(per_s), 100.0
+    turns = []
+    for pause_s in pauses_s:
+        now_s += pause_s
+        turn_s = pace.turn_s(now_s)
+        if turn_s is not None:
+            assert now_s <= turn_s <= now_s + TURN_S_MAX
+            turns.append(turn_s)
+    for first, turn_s in enumerate(turns):
+        within = sum(turn_s <= other <= turn_s + 1.0 for other in turns[first:])
+        assert within <= 2 * per_s + 2  # a second's worth saved up, and a second's worth
+
+
+def scope(path: str = "/api/feeds") -> Scope:
+    return {
+        "type": "http", "method": "GET", "path": path, "client": ("127.0.0.1", 5),
+        "headers": [(b"host", b"localhost")], "query_string": b"",
+    }  # fmt: skip
+
+
+async def ask(gate: Gate, path: str = "/api/feeds") -> list[Message]:
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    await gate(scope(path), receive, send)
+    return sent
+
+
+async def slow(_scope: Scope, _receive: Receive, _send: Send) -> None:
+    await trio.sleep(3600)
+
+
+async def quick(_scope: Scope, _receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"{}"})
+
+
+async def test_an_answer_that_takes_too_long_is_503(autojump_clock: MockClock) -> None:
+    gate = Gate(slow, OPEN, SeatDouble(), per_s=10)
+    sent = await ask(gate)
+    assert sent[0]["status"] == 503
+    assert trio.current_time() == pytest.approx(gate_module.ANSWER_S_MAX)
+
+
+async def test_too_many_requests_wait_and_then_are_turned_away(autojump_clock: MockClock) -> None:
+    seat = SeatDouble()
+    gate = Gate(quick, OPEN, seat, per_s=2)
+    statuses: list[int] = []
+
+    async def one() -> None:
+        statuses.append((await ask(gate))[0]["status"])
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(40):
+            nursery.start_soon(one)
+    refused = statuses.count(429)
+    assert statuses.count(200) + refused == 40
+    assert 10 <= statuses.count(200) <= 2 * (TURN_S_MAX + 2)
+    assert seat.page_requests == {"2xx": 40 - refused, "refused": refused}
+    assert trio.current_time() <= TURN_S_MAX + 0.1
+
+
+async def test_probes_are_never_held_up(autojump_clock: MockClock) -> None:
+    gate = Gate(quick, OPEN, SeatDouble(), per_s=1)
+    for _ in range(20):
+        assert (await ask(gate, "/readyz"))[0]["status"] == 200
+    assert trio.current_time() == 0
+
+
+async def test_the_page_hands_out_a_cookie_for_the_token() -> None:
+    async with page_stage(policy=PUBLIC) as stage:
+        assert (await stage.get("/")).status_code == 401
+        assert (await stage.get("/", token="wrong")).status_code == 401
+        answer = await stage.get("/", token=TOKEN)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/")
+        cookie = answer.headers["set-cookie"]
+        assert "HttpOnly" in cookie
+        assert "SameSite=Strict" in cookie
+        stage.client.cookies.set(COOKIE, TOKEN)
+        assert (await stage.get("/")).status_code == 200
+        assert (await stage.client.post("/api/actions/x", json={})).status_code == 401
+
+
+async def test_a_large_body_is_cut_off() -> None:
+    async with page_stage() as stage:
+
+        async def run(_arguments: object) -> str:
+            raise AssertionError("it must not come this far")
+
+        stage.desk.add("big", Action(help="", arguments={"text": ""}, run=run))
+        body = b'{"arguments": {"text": "' + b"x" * 200_000 + b'"}}'
+        async with await stage.connect() as stream:
+            head = (
+                "POST /api/actions/big HTTP/1.1\r\nhost: localhost\r\n"
+                f"authorization: Bearer {TOKEN}\r\ncontent-type: application/json\r\n"
+                f"content-length: {len(body)}\r\n\r\n"
+            )
+            with trio.fail_after(10):
+                try:
+                    await stream.send_all(head.encode() + body)
+                    answer = await stream.receive_some(200)
+                except trio.BrokenResourceError:
+                    answer = b""
+        assert not answer.startswith(b"HTTP/1.1 200")
+
+
+async def test_stalled_connections_leave_room_for_nobody_else_and_then_go(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A thousand stalling clients hold no more than connections_max file handles."""
+    monkeypatch.setattr("pumpwatch.dashboard.server.IDLE_S_MAX", 1.0)
+    dashboard = DashboardConfig(bind="127.0.0.1:0", connections_max=8)
+    async with page_stage(dashboard=dashboard) as stage:
+        stalled = [await stage.connect() for _ in range(8)]
+        for stream in stalled:
+            await stream.send_all(b"GET /livez HTTP/1.1\r\nhost: local")
+        async with await stage.connect() as late:
+            with trio.fail_after(5):
+                assert (await late.receive_some(100)).startswith(b"HTTP/1.1 503")
+        with trio.fail_after(10):
+            for stream in stalled:
+                while await stream.receive_some(1000):
+                    pass
+                await stream.aclose()
+            assert (await stage.get("/livez")).status_code == 200
+
+
+async def test_a_client_that_does_not_read_does_not_hold_up_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Hypercorn sends under a shield: without the bound this test would hang."""
+    monkeypatch.setattr("pumpwatch.dashboard.server.SEND_S_MAX", 3600.0)
+    with trio.fail_after(20):
+        async with page_stage() as stage:
+            deaf = await stage.connect()
+            for _ in range(3):
+                await deaf.send_all(
+                    b"GET /static/plotly.min.js HTTP/1.1\r\nhost: localhost\r\n\r\n"
+                )
+            await trio.sleep(0.5)
+    await deaf.aclose()
+
+
+async def test_a_websocket_is_refused() -> None:
+    async with page_stage() as stage, await stage.connect() as stream:
+        await stream.send_all(
+            b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+            b"sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+        with trio.fail_after(5):
+            assert (await stream.receive_some(100)).startswith(b"HTTP/1.1 403")

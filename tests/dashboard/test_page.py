@@ -1,0 +1,211 @@
+"""The page in a real browser, around a seat that the test fills in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+import trio
+from playwright.sync_api import Page
+
+from pumpwatch.standing import (
+    AlertStanding,
+    GapStanding,
+    ListingStanding,
+    OperationStanding,
+    Standing,
+    TablesStanding,
+)
+from tests.dashboard.browser import keep, open_browser, open_page
+from tests.dashboard.stage import Stage, page_stage
+from tests.standings import connection, database, feed, standing, with_feed
+
+pytestmark = pytest.mark.slow
+
+WAIT_MS = 8_000
+NASTY = "<img src=x onerror=alert(1)>"
+
+
+def tables() -> TablesStanding:
+    return TablesStanding(
+        asked_at="2026-11-25T09:00:00Z",
+        gaps=[
+            GapStanding(
+                gap_id=f"g{number}", feed="okx_spot", symbol="BTCUSDT", cause="id_jump",
+                state="confirmed", opened_at="2026-11-25T08:59:00.000000000Z", from_ts=None,
+                to_ts=None, missing=7,
+            )
+            for number in range(3)
+        ],
+        gaps_open={"okx_spot": 3},
+        gaps_lost={"gate_spot": 2},
+        listings=[
+            ListingStanding(
+                source="upbit", notice_id="4711", symbol="PEPE", title=NASTY,
+                url="https://upbit.com/x", announced_at="2026-11-25T08:30:00.000000000Z",
+                detected_at="2026-11-25T08:30:04.000000000Z", trigger_delay_ms=4000,
+                state="complete", collected_trades=8123, exchanges_with_data=11,
+                certificate={"okx_spot": "proven", "gate_spot": "proven", "bybit_spot": "covered"},
+            )
+        ],
+        operations=[
+            OperationStanding(
+                started_at="2026-11-25T03:10:00.000000000Z", finished_at=None, operation="backup",
+                subject="20261125", result="verified", detail="restored and compared",
+            )
+        ],
+        disk_bytes=3 * 2**30,
+    )  # fmt: skip
+
+
+def full() -> Standing:
+    shown = with_feed(
+        "okx_spot", gaps_open=3, connections_open=1,
+        connections=[connection(0), connection(1, state="waiting", error=NASTY)],
+    )  # fmt: skip
+    alert = AlertStanding(
+        rule="gap_lost", subject="gate_spot", severity="digest", text="2 rows of BTCUSDT",
+        since="2026-11-25T08:00:00Z", repeats=1, silenced=False, suppressed_by="",
+    )  # fmt: skip
+    return msgspec.structs.replace(shown, tables=tables(), alerts=[alert])
+
+
+async def in_browser(stage: Stage, look: Callable[[Page, list[str]], None], **options: Any) -> None:
+    """Run ``look`` in a thread, with the page open."""
+
+    def run() -> None:
+        with open_browser() as browser, open_page(browser, f"{stage.url}/", **options) as opened:
+            look(*opened)
+
+    with trio.fail_after(100):
+        await trio.to_thread.run_sync(run)
+
+
+def show(stage: Stage, shown: Standing) -> None:
+    """From the browser's thread: what the seat shows now."""
+    trio.from_thread.run_sync(stage.seat.show, shown)
+
+
+async def test_it_shows_the_figures_and_every_list() -> None:
+    async with page_stage() as stage:
+        stage.seat.show(full())
+
+        def look(page: Page, errors: list[str]) -> None:
+            assert page.inner_text("#rate") == "1,200"
+            assert page.inner_text("#stored") == "12,000"
+            assert page.inner_text("#subscribed") == "120"
+            assert page.inner_text("#gaps-open") == "3"
+            assert page.locator("tr.feed").count() == 12
+            assert page.inner_text('tr[data-feed="okx_spot"] .c-gaps') == "3"
+            assert page.locator('tr[data-feed="okx_spot"] .links i.waiting').count() == 1
+            assert page.locator("#gaps li").count() == 3
+            assert "2 proven, 1 covered" in page.inner_text("#listings")
+            assert "restored and compared" in page.inner_text("#operations")
+            assert "gap lost" in page.inner_text("#alerts")
+            assert page.inner_text("#balance") == "every row is accounted for"
+            page.click('tr[data-feed="okx_spot"] button')
+            assert page.locator("tr.detail:visible").count() == 1
+            keep(page, "light")
+            assert errors == []
+
+        await in_browser(stage, look)
+
+
+async def test_it_follows_what_happens() -> None:
+    async with page_stage() as stage:
+
+        def look(page: Page, errors: list[str]) -> None:
+            assert page.get_attribute("body", "data-state") == "ok"
+            show(stage, standing(database=database(state="up", applied_rows=12_345)))
+            page.wait_for_function("document.getElementById('stored').textContent == '12,345'",
+                                   timeout=WAIT_MS)  # fmt: skip
+            show(stage, standing(database=database(state="down", silent_s=9.0)))
+            page.wait_for_selector('body[data-state="down"]', timeout=WAIT_MS)
+            assert "database: no answer for 9 s" in page.inner_text("#banner")
+            assert "bad" in (page.get_attribute("#database-state", "class") or "")
+            keep(page, "down")
+            show(stage, standing(differences=["okx_spot: road: 5 parsed, 4 accounted for"]))
+            page.wait_for_function(
+                "document.getElementById('balance').textContent.includes('5 parsed')",
+                timeout=WAIT_MS,
+            )
+            show(stage, standing())
+            page.wait_for_selector('body[data-state="ok"]', timeout=WAIT_MS)
+            assert not page.is_visible("#banner")
+            assert errors == []
+
+        await in_browser(stage, look)
+
+
+async def test_without_a_daemon_it_says_so() -> None:
+    """Nothing is sent any more: figures that stand still must not look alive."""
+    async with page_stage() as stage:
+
+        def look(page: Page, _errors: list[str]) -> None:
+            page.wait_for_selector('body[data-state="lost"]', timeout=15_000)
+            assert "does not answer" in page.inner_text("#banner")
+
+        await in_browser(stage, look)
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "height", "scheme"),
+    [("dark", 1440, 1000, "dark"), ("phone", 390, 844, "dark"), ("phone-light", 390, 844, "light")],
+)
+async def test_it_fits_the_screen(name: str, width: int, height: int, scheme: str) -> None:
+    async with page_stage() as stage:
+        stage.seat.show(full())
+
+        def look(page: Page, errors: list[str]) -> None:
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            assert page.evaluate("document.documentElement.dataset.theme") == scheme
+            keep(page, name)
+            assert errors == []
+
+        await in_browser(stage, look, width=width, height=height, scheme=scheme)
+
+
+async def test_what_others_wrote_stays_text() -> None:
+    """A title of a notice, an error of a venue: never markup, never script."""
+    async with page_stage() as stage:
+        evil = feed("okx_spot", error=NASTY, refused={"X": NASTY})
+        stage.seat.show(msgspec.structs.replace(full(), feeds=[evil], state=NASTY))
+
+        def look(page: Page, errors: list[str]) -> None:
+            page.click('tr[data-feed="okx_spot"] button')
+            assert NASTY in page.inner_text("tr.detail")
+            assert page.locator("img").count() == 0
+            assert errors == []
+
+        await in_browser(stage, look)
+
+
+async def test_it_can_be_driven_by_keys() -> None:
+    async with page_stage() as stage:
+
+        def look(page: Page, errors: list[str]) -> None:
+            page.keyboard.press("j")
+            page.keyboard.press("j")
+            focused = "document.activeElement.closest('tr').dataset.feed"
+            assert page.evaluate(focused) == "binance_futures"
+            page.keyboard.press("Enter")
+            assert page.locator("tr.detail:visible").count() == 1
+            theme = page.evaluate("document.documentElement.dataset.theme")
+            page.keyboard.press("t")
+            assert page.evaluate("document.documentElement.dataset.theme") != theme
+            page.keyboard.press("?")
+            assert page.is_visible("#help-dialog")
+            page.keyboard.press("Escape")
+            page.keyboard.press("w")
+            assert page.is_visible("#window-dialog")
+            page.fill("#window-form [name=name]", "BTC")
+            page.click("#window-form button")
+            page.wait_for_function(
+                "document.getElementById('window-note').textContent.includes('database')",
+                timeout=WAIT_MS,
+            )
+            assert all("503" in error for error in errors)  # there is no database here
+
+        await in_browser(stage, look)

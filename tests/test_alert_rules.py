@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from pumpwatch.alert_rules import RULE_NAMES, RULES, find_signals
+from pumpwatch.standing import (
+    DetectorStanding,
+    ListingStanding,
+    OperationStanding,
+    Standing,
+    TablesStanding,
+    VolumeStanding,
+    WriterStanding,
+)
+from tests.standings import connection, database, feed, process, spool, standing, with_feed
+
+ROOT = Path(__file__).parents[1]
+
+
+def listing(**changes: Any) -> ListingStanding:
+    shown = ListingStanding(
+        source="upbit", notice_id="7", symbol="ABC", title="ABC comes", url="https://x",
+        announced_at="2026-11-25T08:30:00Z", detected_at="2026-11-25T08:30:05Z",
+        trigger_delay_ms=None, state="complete", collected_trades=1, exchanges_with_data=1,
+        certificate=None,
+    )  # fmt: skip
+    return msgspec.structs.replace(shown, **changes)
+
+
+def with_tables(**changes: Any) -> Standing:
+    tables = TablesStanding(
+        asked_at="", gaps=[], gaps_open={}, gaps_lost={}, listings=[], operations=[], disk_bytes=0
+    )
+    return standing(tables=msgspec.structs.replace(tables, **changes))
+
+
+def backup(result: str, finished_at: str | None = "x") -> OperationStanding:
+    return OperationStanding(
+        started_at="x", finished_at=finished_at, operation="backup", subject="", result=result,
+        detail="",
+    )  # fmt: skip
+
+
+def test_nothing_holds_of_a_daemon_in_good_order() -> None:
+    assert find_signals(standing()) == {}
+    assert (
+        find_signals(with_tables(gaps_lost={"okx_spot": 0}, operations=[backup("verified")])) == {}
+    )
+    assert find_signals(with_feed("okx_spot", state="paused", connections_open=0)) == {}
+
+
+ALL_DOWN = [feed(shown.feed, connections_open=0) for shown in standing().feeds]
+CASES: list[tuple[str, str, Standing]] = [
+    ("network_down", "", standing(feeds=ALL_DOWN)),
+    ("feed_down", "okx_spot", with_feed("okx_spot", subscribed=0)),
+    ("feed_silent", "okx_spot", with_feed("okx_spot", silent_s=61.0)),
+    ("connection_down", "okx_spot/3",
+     with_feed("okx_spot", connections=[connection(3, state="waiting")])),
+    ("symbols_missing", "okx_spot", with_feed("okx_spot", subscribed=9)),
+    ("gap_lost", "okx_spot", with_tables(gaps_lost={"okx_spot": 2})),
+    ("balance_broken", "okx_spot", standing(differences=["okx_spot: road: 5 parsed"])),
+    ("spool_filling", "", standing(spool=spool(disk_bytes=5000 * 2**20))),
+    ("spool_stopped", "", standing(spool=spool(state="full"))),
+    ("spool_stopped", "", standing(spool=spool(state="failing"))),
+    ("spool_damaged", "", standing(spool=spool(damaged=1))),
+    ("database_down", "", standing(database=database(state="down"))),
+    ("database_suspended", "trades", standing(database=database(suspended_tables=["trades"]))),
+    ("database_lagging", "", standing(database=database(pending_s=31.0))),
+    ("writer_faulty", "trades", standing(writers=[
+        WriterStanding(table="trades", state="faulty", requests=1, retries=1, error="no table")])),
+    ("disk_filling", "", standing(volume=VolumeStanding(used_bytes=71, free_bytes=29))),
+    ("disk_full", "", standing(volume=VolumeStanding(used_bytes=86, free_bytes=14))),
+    ("memory_high", "", standing(process=process(rss_bytes=4000 * 2**20))),
+    ("clock_offset", "", standing(feeds=[feed(f.feed, lag_ms=-900.0) for f in standing().feeds])),
+    ("loop_late", "", standing(process=process(loop_lag_s=1.5))),
+    ("detector_blind", "upbit notices", standing(detectors=[
+        DetectorStanding(name="upbit notices", interval_s=6.0, silent_s=61.0, error="")])),
+    ("listing", "upbit/7/ABC", with_tables(listings=[listing()])),
+    ("listing_partial", "upbit/7/ABC", with_tables(listings=[listing(
+        state="partial", detected_at="2026-01-01T00:00:00Z")])),
+    ("backup_failed", "", with_tables(operations=[backup("running", None), backup("failed")])),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("rule", "subject", "shown"), CASES, ids=[case[0] for case in CASES])
+def test_each_rule_finds_what_it_is_about(rule: str, subject: str, shown: Standing) -> None:
+    found = find_signals(shown)
+    assert (rule, subject) in found
+    assert found[rule, subject]
+    explained = {
+        key for r, s in found if (r, s) != (rule, subject)
+        for key in next(x for x in RULES if x.name == r).above(s)
+    }  # fmt: skip
+    others = set(found) - {(rule, subject)}
+    assert not others or (rule, subject) in explained, "what else holds is explained by it"
+
+
+def test_every_rule_has_a_case() -> None:
+    assert {case[0] for case in CASES} == set(RULE_NAMES)
+
+
+def test_one_slow_feed_is_no_wrong_clock() -> None:
+    assert ("clock_offset", "") not in find_signals(with_feed("okx_spot", lag_ms=-5000.0))
+
+
+def test_parents_are_rules_and_stand_before_their_children() -> None:
+    for place, rule in enumerate(RULES):
+        for parent, _ in rule.above("okx_spot/3"):
+            assert RULE_NAMES.index(parent) != place
+            is_first = RULE_NAMES.index(parent) < place
+            assert is_first or rule.hold_s > 0, f"{rule.name} would be told before {parent}"
+
+
+def test_every_rule_is_in_operations() -> None:
+    text = (ROOT / "docs/operations.md").read_text()
+    assert [name for name in RULE_NAMES if f"| `{name}` |" not in text] == []
