@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from pumpwatch.config_upkeep import BackupConfig, DiskConfig, RetentionConfig
 from pumpwatch.errors import ConfigError, UsageError
 from pumpwatch.settings import (
     ANY_PATH,
@@ -292,76 +293,6 @@ class AlertsConfig(Section, frozen=True, kw_only=True):
         HEARTBEAT,
         "fetched every minute while all is well: a watcher elsewhere notices a dead host",
     ] = None
-
-
-class BackupConfig(Section, frozen=True, kw_only=True):
-    """Daily backups."""
-
-    directory: Annotated[str, ANY_PATH, "relative to data_dir; better another disk"] = "backups"
-    daily_at: Annotated[
-        str, pattern(r"([01][0-9]|2[0-3]):[0-5][0-9]", "HH:MM, 00:00 to 23:59"), "UTC"
-    ] = "03:10"
-    keep_days: Annotated[int, span(1, 3650, "days"), "the newest verified one always stays"] = 7
-    remote_url: Annotated[
-        str,
-        pattern(r"((s3|gs|az)://[^\s/]\S*|file:///\S*)?", "empty or s3://, gs://, az://, file:///"),
-        "s3://, gs://, az://, file:///; empty: none",
-    ] = ""
-    remote_keep_days: Annotated[
-        int, span(1, 3650, "days"), "as keep_days, for the copies at remote_url"
-    ] = 30
-    full_every_days: Annotated[
-        int, span(1, 3650, "days"), "so often everything is restored and compared, not a sample"
-    ] = 30
-    sample_partitions: Annotated[
-        int, span(0, 10_000), "old partitions that each verification restores besides the new ones"
-    ] = 3
-    rate_mib_per_s: Annotated[
-        int, span(0, 65_536, "MiB/s"), "reads the database no faster than this; 0: as it goes"
-    ] = 64
-    key_file: Annotated[
-        str | None,
-        ANY_PATH,
-        "an age identity (made by backup key): archives are encrypted; relative to data_dir",
-    ] = None
-
-
-class RetentionConfig(Section, frozen=True, kw_only=True):
-    """How long trades stay; listing windows, events and the ledger stay for ever."""
-
-    days: Annotated[int, span(1, 40, "days"), "older days go; the tables' own limit is 45"] = 30
-    emergency_days: Annotated[
-        int, span(1, 40, "days"), "what stays when the disk passes disk.emergency_percent"
-    ] = 25
-    floor_days: Annotated[
-        int, span(1, 40, "days"), "what stays in any case, however full the disk is"
-    ] = 7
-    cold_hours: Annotated[int, span(1, 960, "h"), "closed hours older than this become Parquet"] = (
-        24
-    )
-    check_interval_s: Annotated[int, span(60, 86_400, "s"), "between two runs"] = 3600
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.floor_days <= self.emergency_days <= self.days:
-            allowed = "allowed: floor_days <= emergency_days <= days"
-            raise SettingError("emergency_days", str(self.emergency_days), allowed)
-
-
-class DiskConfig(Section, frozen=True, kw_only=True):
-    """When a file system counts as full; database, spool and backups are measured apart."""
-
-    warn_percent: Annotated[int, span(1, 99, "%"), "warns"] = 70
-    emergency_percent: Annotated[int, span(1, 99, "%"), "the oldest days go; see retention"] = 85
-    stop_percent: Annotated[int, span(1, 100, "%"), "the database gets no more rows above this"] = (
-        95
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.warn_percent < self.emergency_percent < self.stop_percent:
-            allowed = "allowed: warn_percent < emergency_percent < stop_percent"
-            raise SettingError("emergency_percent", str(self.emergency_percent), allowed)
 
 
 class SystemConfig(Section, frozen=True, kw_only=True):

@@ -24,8 +24,9 @@ FORBIDDEN_NAMES = {"utils", "common", "helpers", "manager", "handler", "base", "
 
 # What everybody may import; it imports nothing above itself.
 BASE = {
-    "errors", "clock", "model", "config", "settings", "log", "metrics", "version", "rates",
-    "balance", "budget", "capacity", "standing", "health", "health_line", "moments", "whole_file", "alert_rules", "alert_book", "alert_files",
+    "errors", "clock", "model", "config", "config_upkeep", "settings", "log", "metrics", "version",
+    "rates", "balance", "budget", "capacity", "standing", "health", "health_line", "moments",
+    "whole_file", "alert_rules", "alert_book", "alert_files",
 }  # fmt: skip
 # Parts meet in the composition root (and in the verbs that run it), through model.py's Protocols.
 ROOTS = {

@@ -11,7 +11,8 @@ import msgspec
 import structlog
 import trio
 
-from pumpwatch.config import Config, DiskConfig
+from pumpwatch.config import Config
+from pumpwatch.config_upkeep import DiskConfig
 
 log = structlog.get_logger()
 

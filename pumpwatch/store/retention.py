@@ -18,7 +18,7 @@ import structlog
 import trio
 
 from pumpwatch.clock import Clock
-from pumpwatch.config import RetentionConfig
+from pumpwatch.config_upkeep import RetentionConfig
 from pumpwatch.errors import PumpWatchError, RetentionRefusedError
 from pumpwatch.store.disk import DiskWatch, Level
 from pumpwatch.store.event_windows import Bundles, copy_window, read_windows

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from pumpwatch.config import Config, DiskConfig
+from pumpwatch.config import Config
+from pumpwatch.config_upkeep import DiskConfig
 from pumpwatch.store.disk import LOOK_S, DiskWatch, Level, Usage, measure, next_level, watched_paths
 
 RULES = DiskConfig()

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from pumpwatch.config import DiskConfig
+from pumpwatch.config_upkeep import DiskConfig
 from pumpwatch.errors import BackupError, MaintenanceBusyError, ServerError
 from pumpwatch.store.disk import DiskWatch, Usage
 from pumpwatch.store.maintenance import RETRY_S, Upkeep, next_daily_ns, run_upkeep

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pumpwatch.config import DiskConfig, RetentionConfig
+from pumpwatch.config_upkeep import DiskConfig, RetentionConfig
 from pumpwatch.errors import MaintenanceBusyError, RetentionRefusedError
 from pumpwatch.store.disk import DiskWatch, Level, Usage
 from pumpwatch.store.event_windows import NoBundles

@@ -10,7 +10,8 @@ from pathlib import Path
 import msgspec
 import trio
 
-from pumpwatch.config import BackupConfig, Config, QuestdbConfig
+from pumpwatch.config import Config, QuestdbConfig
+from pumpwatch.config_upkeep import BackupConfig
 from pumpwatch.store import embedded_files
 from pumpwatch.store.embedded_files import choose_ports, plan_launch
 from pumpwatch.store.partitions import DAY_NS, NS_PER_S, wait_applied
