@@ -12,12 +12,12 @@ from typing import Any
 import polars as pl
 import pytest
 import trio
-from tests.system.stage import DaemonProcess, daemon_process
 from trio_websocket import ConnectionClosed, open_websocket_url
 
 from pumpwatch.clock import SystemClock
 from pumpwatch.config import FEED_NAMES
 from pumpwatch.demo import Simulator, run_simulator
+from pumpwatch.drills.stage import DaemonProcess, daemon_process
 from pumpwatch.errors import EXIT_GOOD
 from pumpwatch.store.gap_rows import read_gaps
 from pumpwatch.store.server import running_address

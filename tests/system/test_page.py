@@ -15,12 +15,12 @@ import trio
 from playwright.sync_api import Page
 
 from pumpwatch.demo import Simulator, run_simulator
+from pumpwatch.drills.stage import DaemonProcess, daemon_process, is_subscribed
 from pumpwatch.errors import EXIT_GOOD
 from pumpwatch.store.server import read_runtime, running_address
 from pumpwatch.store.server_process import find_leftovers
 from pumpwatch.store.sql import Sql
 from tests.dashboard.browser import keep, open_browser, open_page
-from tests.system.stage import DaemonProcess, daemon_process, is_subscribed
 
 pytestmark = [pytest.mark.questdb, pytest.mark.slow]
 
