@@ -28,7 +28,7 @@ BASE = {
 }  # fmt: skip
 # Parts meet in the composition root (and in the verbs that run it), through model.py's Protocols.
 ROOTS = {
-    "daemon", "monitor", "seat", "systemd", "feed_switch", "reload", "daemon_client", "sql_verb", "demo", "status", "schema_verbs", "environment", "init_config", "tally",
+    "daemon", "monitor", "seat", "systemd", "feed_switch", "reload", "daemon_client", "sql_verb", "venues_page", "demo", "status", "schema_verbs", "environment", "init_config", "tally",
     "cli", "cli_alerts", "cli_seat", "cli_check", "cli_data", "cli_print", "cli_run", "cli_listings", "__main__",
 }  # fmt: skip
 MAY_IMPORT = {
