@@ -37,7 +37,8 @@ def balance(feed: str, rows: int = 1000, **changes: int) -> FeedBalance:
     figures = {
         "parsed": rows, "passed": rows, "repeated": 0, "history_skipped": 0, "quarantined": 0,
         "buffered": 0, "queued": 0, "spooled": rows, "replayed": 0, "accepted": rows,
-        "applied": rows, "refused": 0,
+        "applied": rows, "refused": 0, "quarantined_kept": 0, "refused_kept": 0,
+        "passed_on": rows,
     }  # fmt: skip
     return FeedBalance(feed=feed, **{**figures, **changes})
 

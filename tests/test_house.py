@@ -34,7 +34,7 @@ ROOTS = {
     "demo", "status", "schema_verbs", "environment", "init_config", "tally", "past",
     "cli", "cli_alerts", "cli_seat", "cli_check", "cli_data", "cli_gaps", "cli_print", "cli_run",
     "cli_listings", "cli_backup", "cli_retention", "cli_drill", "upkeep_verbs", "drills",
-    "__main__",
+    "__main__", "venues_page",
 }  # fmt: skip
 MAY_IMPORT = {
     "_fast": BASE,

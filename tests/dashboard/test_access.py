@@ -27,7 +27,13 @@ BEARER = {"authorization": f"Bearer {TOKEN}"}
 
 def caller(method: str = "GET", path: str = "/api/feeds", **changes: Any) -> Caller:
     headers = {"host": "127.0.0.1:8080", **changes.pop("headers", {})}
-    return Caller(peer=changes.pop("peer", "127.0.0.1"), method=method, path=path, headers=headers)
+    return Caller(
+        peer=changes.pop("peer", "127.0.0.1"),
+        server=changes.pop("server", ""),
+        method=method,
+        path=path,
+        headers=headers,
+    )
 
 
 def test_reading_is_free_on_this_machine() -> None:
