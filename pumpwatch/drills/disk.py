@@ -58,8 +58,8 @@ async def run(order: Order) -> Outcome:
                 name = list(volumes)[(order.seed + number) % len(volumes)]
                 await trio.sleep(rng.uniform(*BETWEEN_S))
                 known = len(daemon.log_file.read_bytes())
-                begun_s = trio.current_time()
                 with ballast(volumes[name]):
+                    begun_s = trio.current_time()  # making it takes seconds
                     end_s = begun_s + rng.uniform(*FULL_S)
                     alert_s = await _until_alert(daemon, known, EVENTS[name], begun_s, end_s)
                 outcome.expect(alert_s <= ALERT_S_MAX, f"{name}: alert after {alert_s:.1f} s")

@@ -126,9 +126,12 @@ def _read_holes(segment: Segment, data: bytes, end: int | None) -> list[Damage]:
     try:
         decode_file_header(data, segment.path.name)
     except ValueError:
-        # Shorter than a header: it was cut short while it was made, and held nothing.
+        # Shorter than a header: it was cut short while it was made, and held nothing. But with
+        # something behind it, it was whole once; nobody knows what its first row was.
         if len(data) > FILE_HEADER_BYTES:
             holes.append(Damage(0, FILE_HEADER_BYTES, False, 0))
+        elif end is not None and segment.first_ordinal is None:
+            return [Damage(0, len(data), False, -1)]
     for found in scan(data, segment.first_ordinal, end):
         if isinstance(found, Damage):
             holes.append(found)

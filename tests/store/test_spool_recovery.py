@@ -121,6 +121,20 @@ async def test_a_segment_that_is_gone_is_missed_with_its_rows(tmp_path: Path) ->
     assert held(spool) == lines_of(TRADES, [*range(10), *range(30, 40)])
 
 
+async def test_a_first_segment_that_was_cut_inside_its_header_is_told_of(tmp_path: Path) -> None:
+    """Nobody knows how many rows it held: that is said, and the file is kept."""
+    spool = await opened(tmp_path)
+    write(spool, record([1]))
+    spool.files.roll()
+    write(spool, record([2]))
+    kill(spool)
+    os.truncate(tmp_path / "000000000001.seg", 4)
+    spool = await opened(tmp_path)
+    assert spool.damage == [("000000000001.seg", Damage(0, 4, False, -1))]
+    assert segment_names(tmp_path)[0] == "000000000001.damaged"
+    assert held(spool) == lines_of(TRADES, [2])
+
+
 @pytest.mark.usefixtures("small_segments")
 async def test_the_last_segments_of_a_clean_end_are_missed_too(tmp_path: Path) -> None:
     spool = await opened(tmp_path)
