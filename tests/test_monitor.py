@@ -151,14 +151,10 @@ async def test_a_row_lost_in_the_road_is_named(stage: Stage, changes: dict[str, 
     assert any(found.startswith(f"{FEED}: road: ") for found in stage.look())
 
 
-async def test_a_frame_lost_before_the_parser_is_a_hole_in_the_ledger(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_frame_lost_before_the_parser_is_a_hole_in_the_ledger(stage: Stage) -> None:
     """No counter can know of it; ids that count on can."""
-    holes: list[Any] = []
-    monkeypatch.setattr(stage.daemon.side, "holes", lambda feed, found: holes.extend(found))
     play(stage, [*FRAMES[:2], *FRAMES[3:]])
-    (hole,) = holes
+    (hole,) = stage.daemon.ledger.open_gaps()
     assert (hole.symbol, hole.cause, hole.first_id, hole.last_id) == ("BTCUSDT", "id_jump", 3, 3)
 
 
