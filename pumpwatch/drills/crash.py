@@ -83,6 +83,7 @@ async def run(order: Order) -> Outcome:
     rng = random.Random(order.seed)
     figures: dict[str, Any] = {
         "daemon_kills": 0, "server_kills": 0, "spooled_checked": 0, "tail_rows": 0,
+        "connections_given_up": 0,
         "unspooled_ms_max": 0.0, "unread_ms_max": 0.0, "subscribed_s_max": 0.0,
     }  # fmt: skip
     outcome.figures = figures
@@ -110,9 +111,12 @@ async def _play_round(
         await round_.start(is_early=False)
         spooled = pl.concat(round_.spooled)
         verdict = await reckon(outcome, simulator, daemon, kills=round_.kills, spooled=spooled)
+        # A connection that the daemon gave up itself has a tail, too, and no kill excuses it.
+        cut = daemon.log_file.read_text(errors="replace").count('"connection_ended"')
     outcome.faults += round_.broken
     figures = outcome.figures
     figures["daemon_kills"] += len(round_.kills)
+    figures["connections_given_up"] += cut
     figures["server_kills"] += round_.server_kills
     figures["spooled_checked"] += len(spooled)
     figures["tail_rows"] += verdict.tail_rows

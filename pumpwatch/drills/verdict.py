@@ -3,8 +3,8 @@
 The simulator calls a row delivered when the socket took it. A daemon that is killed never had what
 still lay in the kernel's buffers, nor what it had read in its last 10 ms. So a delivered row may be
 absent only as part of the killed connection's tail: no later row of its symbol came through the
-killed process, and it was traded after that process read the last row of the feed that is stored,
-or in the moments before (one connection is read after the other). Every other one is missing.
+killed process, and it was traded after the newest row that the process had read of the feed, or in
+the moments before (one connection is read after the other). Every other one is missing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pumpwatch.tally import KEY
 VALUES = ["side", "price", "quantity"]  # order numbers: a snapshot tells rows under another one
 # A row may be sent into a socket whose reader died just now; the next process is not up so soon.
 DYING_NS = 1_000_000_000
-TURN_NS_MAX = 2_000_000_000  # a machine without idle time needs so long to read every connection
+TURN_NS_MAX = 250_000_000  # seen: 8 ms; a machine without idle time may take longer
 
 
 class Kill(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,7 +39,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     wrong: int  # stored with another side, price or quantity
     unknown: int  # stored, and never traded
     tail_rows: int  # absent, and allowed to be
-    unspooled_ms_max: float  # how long before the last stored row was read the oldest was traded
+    unspooled_ms_max: float  # how much older the oldest is than the newest row that was read
     unread_ms_max: float  # how long before a kill a feed was last read: the kernel had the rest
     examples: list[str]  # of what is missing
 
@@ -87,18 +87,18 @@ class _Death:
             (feed, symbol): place for feed, symbol, place in last.iter_rows()
         }
         own = seen.filter(pl.col("received_ns") >= kill.started_ns)
-        self._read_ns: dict[str, int] = dict(
-            own.group_by("feed").agg(pl.col("received_ns").max()).iter_rows()
-        )
+        by_feed = own.group_by("feed")
+        self._newest_ns = dict(by_feed.agg(pl.col("exchange_ns").max()).iter_rows())
+        self._read_ns = dict(by_feed.agg(pl.col("received_ns").max()).iter_rows())
 
-    def read_ns(self, feed: str) -> int:
-        """When the last row of this feed was read that is stored; the start, where none is."""
-        return self._read_ns.get(feed, self.kill.started_ns)
+    def newest_ns(self, feed: str) -> int:
+        """When the newest row was traded that was read of this feed; the start, where none was."""
+        return int(self._newest_ns.get(feed, self.kill.started_ns))
 
     @property
     def unread_ns(self) -> int:
         """From the last read of the feed that was read least to the kill."""
-        return self.kill.at_ns - min(self._read_ns.values(), default=self.kill.at_ns)
+        return self.kill.at_ns - int(min(self._read_ns.values(), default=self.kill.at_ns))
 
     def is_last(self, feed: str, symbol: str, place: int) -> bool:
         """No later row of the symbol came through."""
@@ -108,7 +108,7 @@ class _Death:
 def _sort_absent(
     absent: pl.DataFrame, deaths: Sequence[_Death]
 ) -> tuple[list[tuple[str, str, str, int]], list[int]]:
-    """Missing rows; and of each row of a tail, how long before the last read it was traded."""
+    """Missing rows; and how much older than the newest row that was read each row of a tail is."""
     missing: list[tuple[str, str, str, int]] = []
     tail_ns: list[int] = []
     ends_ns = [death.kill.at_ns + DYING_NS for death in deaths]
@@ -118,9 +118,9 @@ def _sort_absent(
         if (
             death is not None
             and death.is_last(feed, symbol, place)
-            and ns >= death.read_ns(feed) - TURN_NS_MAX
+            and ns >= death.newest_ns(feed) - TURN_NS_MAX
         ):
-            tail_ns.append(max(0, death.read_ns(feed) - ns))
+            tail_ns.append(max(0, death.newest_ns(feed) - ns))
         else:
             missing.append((feed, symbol, trade_id, ns))
     return missing, tail_ns

@@ -57,7 +57,7 @@ def test_everything_there_is_good() -> None:
 def test_the_tail_of_a_killed_connection_is_excused() -> None:
     verdict = judged([n for n in LIVED if not KILL_AT - 5 <= n < KILL_AT])
     assert (verdict.missing, verdict.tail_rows) == (0, 5)
-    assert verdict.unspooled_ms_max == 0  # all were traded after the last read
+    assert verdict.unspooled_ms_max == 0  # all are newer than what was read
     assert verdict.unread_ms_max == pytest.approx(59)
 
 
