@@ -21,6 +21,7 @@ from pumpwatch import (
     cli_drill,
     cli_gaps,
     cli_listings,
+    cli_migrate,
     cli_retention,
     cli_run,
     cli_seat,
@@ -81,6 +82,7 @@ schema.command("apply")(cli_data.schema_apply)
 schema.command("check")(cli_data.schema_check)
 app.add_typer(cli_backup.backup, name="backup")
 app.add_typer(cli_retention.retention, name="retention")
+app.add_typer(cli_migrate.migrate, name="migrate")
 app.command()(cli_drill.drill)
 app.command()(cli_seat.sql)
 app.command()(cli_seat.capacity)
