@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
+import msgspec
 import trio
 
 from pumpwatch.clock import SystemClock
 from pumpwatch.config import Config
+from pumpwatch.errors import UsageError
 from pumpwatch.migrate.event_folder import EventFolder, find_folders
 from pumpwatch.migrate.frames import check_client, frame_sender
 from pumpwatch.migrate.importer import FolderReport, Importer, Values
 from pumpwatch.migrate.journal import Entry, Journal
+from pumpwatch.migrate.legacy_store import LegacyStore
+from pumpwatch.migrate.shadow import Shadow
 from pumpwatch.schema_verbs import connection, database
 from pumpwatch.store.ilp_client import IlpClient
 from pumpwatch.store.operations import DirectSink, OperationLog
@@ -21,6 +26,7 @@ from pumpwatch.store.schema import apply_schema
 from pumpwatch.store.sql import Sql
 
 FOLDER = "migrate"  # below data_dir
+STATUS_FILE = "status.json"
 CLOSE_S_MAX = 5.0
 VALUES_SQL = "SELECT DISTINCT exchange, market_type, symbol, contract_value FROM instruments"
 
@@ -99,3 +105,52 @@ def summary(reports: list[FolderReport]) -> str:
 
 def _spool_is_empty(config: Config) -> bool:
     return not any((config.data_dir / "spool").glob("*.seg"))
+
+
+# --- comparison and stages ------------------------------------------------------------------------
+
+
+def old_store(config: Config) -> Path:
+    """The folder of ``migration.shadow``. Raises UsageError where it is not set."""
+    if config.migration.shadow is None:
+        raise UsageError("migration.shadow is not set: name the original's data folder there")
+    return config.path(config.migration.shadow)
+
+
+def compare(config: Config, windows: int, seed: int) -> list[dict[str, object]]:
+    """Compare random windows of both stores; a row per feed. Raises UsageError, ServerError."""
+    root = old_store(config)
+
+    async def task() -> list[dict[str, object]]:
+        async with database(config) as address, connection(Sql(address)) as sql:
+            store = LegacyStore(root, await read_values(sql), SystemClock().wall_ns())
+            path = config.data_dir / FOLDER / "differences.jsonl"
+            shadow = Shadow(store, sql, SystemClock(), random.Random(seed), path)
+            for _ in range(windows):
+                if await shadow.step() is None:
+                    raise UsageError(f"{root}: no event folder with trades in it")
+            shares = shadow.tally.shares()
+            return [
+                {
+                    "feed": feed, "windows": windows, "equal": one.equal,
+                    "only_old": one.only_old, "only_new": one.only_new,
+                    "differing": one.differing, "fields": one.fields, "rows_share": shares[feed]["rows"],
+                }
+                for feed, one in sorted(shadow.tally.feeds.items())
+            ]  # fmt: skip
+
+    return trio.run(task)
+
+
+def standing(config: Config) -> dict[str, object]:
+    """What the daemon wrote at its last check. Raises UsageError where it never did."""
+    old_store(config)
+    path = config.data_dir / FOLDER / STATUS_FILE
+    try:
+        document: dict[str, object] = msgspec.json.decode(path.read_bytes())
+    except OSError:
+        raise UsageError(
+            f"{path}: the daemon has not checked the migration yet; is `pumpwatch run` running with"
+            " migration.shadow set?"
+        ) from None
+    return document

@@ -24,7 +24,7 @@ FORBIDDEN_NAMES = {"utils", "common", "helpers", "manager", "handler", "base", "
 
 # What everybody may import; it imports nothing above itself.
 BASE = {
-    "errors", "clock", "model", "config", "config_upkeep", "settings", "log", "metrics", "version",
+    "errors", "clock", "model", "config", "config_migration", "config_upkeep", "settings", "log", "metrics", "version",
     "rates", "balance", "budget", "capacity", "standing", "health", "health_line", "moments",
     "whole_file", "alert_rules", "alert_book", "alert_files",
 }  # fmt: skip

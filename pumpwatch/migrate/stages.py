@@ -68,20 +68,12 @@ class Refusal(Exception):
         self.reasons = list(reasons)
 
 
-def make_plan(read_percents: Sequence[int], stage_days: Sequence[float]) -> list[Stage]:
-    """The last stage is the one without fallback. Raises ValueError for a plan that is none."""
-    if not read_percents or len(read_percents) != len(stage_days):
-        raise ValueError("read_percents and stage_days must name the same number of stages")
-    if list(read_percents) != sorted(read_percents) or not all(
-        0 < share <= SHARES for share in read_percents
-    ):
-        raise ValueError("read_percents must grow from above 0 to at most 100")
-    if read_percents[-1] != SHARES:
-        raise ValueError("the last of read_percents must be 100")
-    last = len(read_percents) - 1
+def make_plan(shares: Sequence[tuple[int, float]]) -> list[Stage]:
+    """(percent, days) pairs as stages; the last one is the one without fallback."""
+    last = len(shares) - 1
     return [
-        Stage(read_percent=share, days=days, fallback=number < last)
-        for number, (share, days) in enumerate(zip(read_percents, stage_days, strict=True))
+        Stage(read_percent=percent, days=days, fallback=number < last)
+        for number, (percent, days) in enumerate(shares)
     ]
 
 

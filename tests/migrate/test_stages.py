@@ -8,6 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from pumpwatch.config_migration import MigrationConfig
 from pumpwatch.migrate.stages import (
     DAY_NS,
     Health,
@@ -18,8 +19,9 @@ from pumpwatch.migrate.stages import (
     make_plan,
     share_of,
 )
+from pumpwatch.settings import SettingError
 
-PLAN = make_plan([10, 50, 100, 100], [3, 5, 5, 5])
+PLAN = make_plan(MigrationConfig().plan)
 LIMITS = Limits()
 GOOD = Health(reads=100, comparisons=100)
 BAD = Health(reads=100, errors=6, comparisons=100)
@@ -103,13 +105,10 @@ def test_the_share_of_reads_is_by_the_question_and_grows() -> None:
     assert share_of("AVAUSDT|1|2") == 88  # the same in every process and release
 
 
-@pytest.mark.parametrize(
-    ("percents", "days"),
-    [([], []), ([10], [1, 2]), ([50, 10, 100], [1, 1, 1]), ([0, 100], [1, 1]), ([10, 50], [1, 1])],
-)
-def test_a_plan_that_is_none_is_refused(percents: list[int], days: list[float]) -> None:
-    with pytest.raises(ValueError, match="read_percents"):
-        make_plan(percents, days)
+@pytest.mark.parametrize("stages", ["", "10", "50:1 10:1 100:1", "0:1 100:1", "10:5 50:5", "x"])
+def test_a_plan_that_is_none_is_refused(stages: str) -> None:
+    with pytest.raises(SettingError, match="stages"):
+        MigrationConfig(stages=stages)
 
 
 HEALTH = st.builds(
