@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +17,9 @@ migrate = typer.Typer(help="Come over from the original's JSON store.")
 IMPORT_COLUMNS = (
     "folder", "state", "files", "read", "stored", "repeated", "refused", "other_coins", "mended",
     "notes",
+)  # fmt: skip
+SHADOW_COLUMNS = (
+    "feed", "windows", "equal", "only_old", "only_new", "differing", "fields", "rows_share",
 )  # fmt: skip
 
 
@@ -69,3 +72,75 @@ def _row(report: FolderReport) -> dict[str, object]:
         "mended": ", ".join(f"{name} {rows}" for name, rows in report.mended.items()),
         "notes": "; ".join(report.notes),
     }
+
+
+@migrate.command()
+def shadow(
+    windows: Annotated[int, typer.Option(min=1, max=100_000, help="So many, at random.")] = 100,
+    seed: Annotated[int, typer.Option(help="The same one draws the same windows.")] = 1,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> int:
+    """Read random windows from both stores and compare them, now; exit code 1 on a difference.
+
+    The old store is the folder of migration.shadow. Each difference is kept with both sides in
+    migrate/differences.jsonl below data_dir. A running daemon does the same all the time.
+    """
+    settings = load(config)
+    from pumpwatch import log
+
+    log.configure()
+    from pumpwatch.migrate_verbs import compare
+
+    rows = compare(settings, windows, seed)
+    if as_json:
+        print_json(rows)
+    else:
+        print_rows(rows, SHADOW_COLUMNS)
+    return EXIT_NO if any(row["only_old"] or row["differing"] for row in rows) else 0
+
+
+@migrate.command()
+def status(as_json: JsonOption = False, config: ConfigOption = None) -> int:
+    """Show the stage, what the next one still needs, and how the comparison stands."""
+    settings = load(config)
+    from pumpwatch.migrate_verbs import standing
+
+    document = standing(settings)
+    if as_json:
+        print_json(document)
+        return 0
+    place: Any = document["place"]
+    print(
+        f"stage {place['stage']} of {document['stages']}: {document['read_percent']} % of reads go"
+        f" to QuestDB, {'the old store' if document['fallback'] else 'nothing'} behind it"
+    )
+    if place["cause"]:
+        print(f"last change: {place['change']}, {place['cause']}")
+    print(f"compared: {document['windows']} windows since then")
+    missing: Any = document["missing_for_advance"]
+    print("next stage: " + ("; ".join(missing) if missing else "`migrate advance` is allowed"))
+    return 0
+
+
+@migrate.command()
+def advance(config: ConfigOption = None) -> int:
+    """Go one stage on, if its criteria hold: days, comparisons, errors, speed, disk."""
+    settings = load(config)
+    from pumpwatch.daemon_client import act
+
+    print(act(settings, "migration_advance"))
+    return 0
+
+
+@migrate.command()
+def rollback(
+    whole: Annotated[bool, typer.Option("--whole", help="All reads to the old store.")] = False,
+    config: ConfigOption = None,
+) -> int:
+    """Go one stage back. Reads only: every row is written as before, nothing is lost."""
+    settings = load(config)
+    from pumpwatch.daemon_client import act
+
+    print(act(settings, "migration_rollback", whole="yes" if whole else "no"))
+    return 0

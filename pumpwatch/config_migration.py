@@ -13,7 +13,7 @@ STAGES = pattern(
 
 
 class MigrationConfig(Section, frozen=True, kw_only=True):
-    """Reads move to QuestDB by stages while the old store is there; writes never wait for it."""
+    """Reads move to QuestDB by stages beside the old store; writes never wait for it."""
 
     shadow: Annotated[
         str | None, ANY_PATH, "the original's data folder; empty: there is no old store"
@@ -24,8 +24,7 @@ class MigrationConfig(Section, frozen=True, kw_only=True):
     stages: Annotated[
         str,
         STAGES,
-        "share of reads that go to QuestDB and days in it, stage by stage; the last"
-        " stage has no fallback",
+        "percent:days; the last has no fallback",
     ] = "10:3 50:5 100:5 100:5"
     comparisons_min: Annotated[
         int, span(1, 1_000_000), "windows that were equal in this stage before the next one"
@@ -34,7 +33,7 @@ class MigrationConfig(Section, frozen=True, kw_only=True):
     bad_checks: Annotated[int, span(1, 100), "in a row: one stage back"] = 3
     good_checks: Annotated[int, span(1, 10_000), "in a row after that before forward again"] = 10
     error_percent_max: Annotated[float, span(0, 100, "%"), "of reads that fail"] = 5.0
-    read_p99_ms_max: Annotated[float, span(1, 60_000, "ms"), "of reads from QuestDB"] = 500.0
+    read_ms_max: Annotated[float, span(1, 60_000, "ms"), "p99 of reads from QuestDB"] = 500.0
     disk_percent_max: Annotated[float, span(1, 100, "%"), "of the database's file system"] = 95.0
 
     def __post_init__(self) -> None:

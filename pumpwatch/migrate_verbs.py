@@ -134,7 +134,8 @@ def compare(config: Config, windows: int, seed: int) -> list[dict[str, object]]:
                 {
                     "feed": feed, "windows": windows, "equal": one.equal,
                     "only_old": one.only_old, "only_new": one.only_new,
-                    "differing": one.differing, "fields": one.fields, "rows_share": shares[feed]["rows"],
+                    "differing": one.differing, "fields": one.fields,
+                    "rows_share": shares[feed]["rows"],
                 }
                 for feed, one in sorted(shadow.tally.feeds.items())
             ]  # fmt: skip

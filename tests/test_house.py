@@ -33,7 +33,7 @@ ROOTS = {
     "daemon", "monitor", "seat", "systemd", "feed_switch", "reload", "daemon_client", "sql_verb",
     "demo", "status", "schema_verbs", "environment", "init_config", "tally", "past",
     "cli", "cli_alerts", "cli_seat", "cli_check", "cli_data", "cli_gaps", "cli_print", "cli_run",
-    "cli_listings", "cli_migrate", "migrate_verbs", "cli_backup", "cli_retention", "cli_drill", "upkeep_verbs", "drills",
+    "cli_listings", "cli_migrate", "migrate_verbs", "moving", "cli_backup", "cli_retention", "cli_drill", "upkeep_verbs", "drills",
     "__main__", "venues_page",
 }  # fmt: skip
 MAY_IMPORT = {

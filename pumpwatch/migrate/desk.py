@@ -55,7 +55,7 @@ def limits_of(config: MigrationConfig) -> Limits:
     """The settings as the state machine takes them."""
     return Limits(
         error_share_max=config.error_percent_max / 100,
-        read_p99_ms_max=config.read_p99_ms_max,
+        read_p99_ms_max=config.read_ms_max,
         disk_percent_max=config.disk_percent_max,
         bad_checks=config.bad_checks,
         good_checks=config.good_checks,
