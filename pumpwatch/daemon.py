@@ -20,7 +20,9 @@ import trio
 
 from pumpwatch._fast.road import VenueClock
 from pumpwatch.alerts import AlertDesk, run_alerts
+from pumpwatch.backfilling import make_backfill
 from pumpwatch.budget import host_memory_mib, plan_memory
+from pumpwatch.capture.backfill import Backfill
 from pumpwatch.capture.feed import FeedRun
 from pumpwatch.capture.feed_state import FeedState
 from pumpwatch.capture.krw import KrwCoins
@@ -99,6 +101,7 @@ class Daemon:
             for number, spec in enumerate(FEEDS, start=1)
             if config.feeds[spec.name].enabled
         ]  # fmt: skip
+        self.backfill: Backfill | None = None  # there while capture runs, if it is enabled
         self.listing: ListingWatch | None = None  # there once the events are loaded
         self.monitor = Monitor(self)
         self.seat = Seat(self)
@@ -146,7 +149,7 @@ class Daemon:
                 store.start_soon(past.run)
                 async with trio.open_nursery() as listing:
                     listing.start_soon(self._watch_listings, sql)
-                    await self._with_capture(past, task_status)
+                    await self._with_capture(past, sql, task_status)
                     listing.cancel_scope.cancel()
                 self.state = "draining"
                 await self._drain()
@@ -210,12 +213,17 @@ class Daemon:
             self.writers.append(writer)
             nursery.start_soon(writer.run)
 
-    async def _with_capture(self, past: Past, task_status: trio.TaskStatus[Daemon]) -> None:
+    async def _with_capture(
+        self, past: Past, sql: Sql, task_status: trio.TaskStatus[Daemon]
+    ) -> None:
         async with RestClient(self.config, self._child_rng()) as rest:
             krw = KrwCoins(rest, self.config.listing)
             pacers = {spec.exchange: ConnectPacer(spec.connect_interval_s) for spec in FEEDS}
             async with trio.open_nursery() as flusher:
                 flusher.start_soon(self._flush_loop)
+                if self.config.backfill.enabled:
+                    self.backfill = make_backfill(self, rest, sql)
+                    flusher.start_soon(self.backfill.run)
                 with trio.CancelScope() as hard_end:
                     async with trio.open_nursery() as capture:
                         capture.start_soon(krw.run, self.stop)

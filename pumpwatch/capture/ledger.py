@@ -69,13 +69,25 @@ class Ledger:
         entries = self._rows.all() if feed is None else self._rows.of_feed(feed)
         return sorted((entry.gap for entry in entries), key=lambda gap: gap.opened_ns)
 
-    def due(self) -> list[Gap]:
-        """What REST can be asked for now: bounded, and not a mere matter of order; oldest first."""
+    def find(self, gap_id: str) -> Gap | None:
+        """An open row as it is now; None: it is closed."""
+        return self._rows[gap_id].gap if gap_id in self._rows else None
+
+    def open_of(self, feed: FeedName, symbol: str) -> list[Gap]:
+        """Open rows of one symbol, oldest first."""
+        return [entry.gap for entry in self._rows.of_symbol(feed, symbol)]
+
+    def due(self, feed: str | None = None, *, while_open: bool = False) -> list[Gap]:
+        """What REST can be asked for now: bounded, and not a mere matter of order; oldest first.
+
+        ``while_open``: also what has no end yet.
+        """
         now_ns = self._clock_ns()
+        entries = self._rows.all() if feed is None else self._rows.of_feed(feed)
         due = [
             entry.gap
-            for entry in self._rows.all()
-            if entry.gap.to_ns
+            for entry in entries
+            if (entry.gap.to_ns or while_open)
             and entry.due_ns <= now_ns
             and entry.gap.cause not in (CONTRACT_VALUE, QUARANTINE)
         ]

@@ -1,0 +1,85 @@
+"""Where backfill meets the rest of the daemon: what is held, in memory and in the table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pumpwatch._fast.recent import Recent
+from pumpwatch.capture.backfill import Backfill, FeedBackfill
+from pumpwatch.capture.feed_state import FeedState
+from pumpwatch.capture.overlap import Held
+from pumpwatch.rest import RestClient
+from pumpwatch.store.gap_rows import Questions
+from pumpwatch.store.segment import MIB
+
+if TYPE_CHECKING:
+    from pumpwatch.daemon import Daemon
+
+HELD_SQL = (
+    "SELECT timestamp::long AS exchange_ns, trade_id, origin FROM trades"
+    " WHERE timestamp >= cast(%s AS TIMESTAMP_NS) AND timestamp < cast(%s AS TIMESTAMP_NS)"
+    " AND exchange = %s AND market_type = %s AND symbol = %s"
+)
+STREAM = 0  # among window.ORIGIN_NAMES
+
+
+class HeldEverywhere:
+    """Rows of the memory hour, and of the table where that does not reach back."""
+
+    def __init__(self, sql: Questions) -> None:
+        self._sql = sql
+
+    def recent(self, feed: FeedState, venue_symbol: str, from_ns: int, to_ns: int) -> list[Held]:
+        """Rows in memory."""
+        number = feed.table.number(venue_symbol)
+        if feed.road.recent is None or number is None:
+            return []
+        window = feed.road.recent.window(feed.number, number, from_ns, to_ns + 1)
+        columns = zip(window.exchange_ns, window.trade_ids(), window.origins, strict=True)
+        return [Held(at_ns, trade_id, origin == STREAM) for at_ns, trade_id, origin in columns]
+
+    async def older(
+        self, feed: FeedState, venue_symbol: str, from_ns: int, to_ns: int
+    ) -> list[Held]:
+        """Rows of the table, from before what memory holds. Raises ServerError."""
+        to_ns = min(to_ns + 1, self._memory_begins_ns(feed, venue_symbol))
+        if from_ns >= to_ns:
+            return []
+        spec, symbol = feed.spec, feed.instruments[venue_symbol].symbol
+        rows = await self._sql.query_dicts(
+            HELD_SQL, [from_ns, to_ns, spec.exchange, spec.market_type, symbol]
+        )
+        return [
+            Held(row["exchange_ns"], row["trade_id"], row["origin"] == "stream") for row in rows
+        ]
+
+    @staticmethod
+    def _memory_begins_ns(feed: FeedState, venue_symbol: str) -> int:
+        """From here on every row that came is in memory; the far future: none is."""
+        number = feed.table.number(venue_symbol)
+        spans = (
+            []
+            if feed.road.recent is None or number is None
+            else feed.road.recent.coverage(feed.number, number)
+        )
+        return spans[0][0] if spans else 2**62
+
+
+def make_backfill(daemon: Daemon, rest: RestClient, sql: Questions) -> Backfill:
+    """Backfill of the daemon's feeds."""
+    held, config = HeldEverywhere(sql), daemon.config
+    recent = Recent(config.memory.max_mib * MIB, max(config.memory.window_s, 60))
+    for feed in daemon.feeds:
+        if feed.road.recent is None:
+            feed.road.recent = recent
+    return Backfill(
+        [
+            FeedBackfill(
+                feed, rest, held,
+                has_api_key=config.feeds[feed.spec.name].api_key_file is not None,
+            )
+            for feed in daemon.feeds
+        ],
+        daemon.ledger,
+        daemon.clock,
+    )  # fmt: skip
