@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
+
+import trio
 
 from pumpwatch._fast.recent import Recent
 from pumpwatch.capture.backfill import Backfill, FeedBackfill
 from pumpwatch.capture.feed_state import FeedState
 from pumpwatch.capture.overlap import Held
+from pumpwatch.capture.silence import SilenceWatch, run_comparisons
 from pumpwatch.rest import RestClient
 from pumpwatch.store.gap_rows import Questions
 from pumpwatch.store.segment import MIB
@@ -65,21 +69,28 @@ class HeldEverywhere:
         return spans[0][0] if spans else 2**62
 
 
-def make_backfill(daemon: Daemon, rest: RestClient, sql: Questions) -> Backfill:
-    """Backfill of the daemon's feeds."""
-    held, config = HeldEverywhere(sql), daemon.config
-    recent = Recent(config.memory.max_mib * MIB, max(config.memory.window_s, 60))
-    for feed in daemon.feeds:
-        if feed.road.recent is None:
-            feed.road.recent = recent
-    return Backfill(
-        [
-            FeedBackfill(
+class Backfilling:
+    """Closes the holes of all feeds, and looks for hidden ones."""
+
+    def __init__(self, daemon: Daemon, rest: RestClient, sql: Questions) -> None:
+        held, config = HeldEverywhere(sql), daemon.config
+        recent = Recent(config.memory.max_mib * MIB, max(config.memory.window_s, 60))
+        for feed in daemon.feeds:
+            if feed.road.recent is None:
+                feed.road.recent = recent
+        self.feeds = {
+            feed.spec.name: FeedBackfill(
                 feed, rest, held,
                 has_api_key=config.feeds[feed.spec.name].api_key_file is not None,
             )
             for feed in daemon.feeds
-        ],
-        daemon.ledger,
-        daemon.clock,
-    )  # fmt: skip
+        }  # fmt: skip
+        self.watches = {name: SilenceWatch(one) for name, one in self.feeds.items()}
+        self.wanted_coins: Callable[[], frozenset[str]] = frozenset  # the listing side sets it
+        self._queue = Backfill(self.feeds.values(), daemon.ledger, lambda: self.wanted_coins())
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._queue.run)
+            nursery.start_soon(run_comparisons, self.watches.values(), lambda: self.wanted_coins())

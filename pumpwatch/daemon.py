@@ -20,9 +20,8 @@ import trio
 
 from pumpwatch._fast.road import VenueClock
 from pumpwatch.alerts import AlertDesk, run_alerts
-from pumpwatch.backfilling import make_backfill
+from pumpwatch.backfilling import Backfilling
 from pumpwatch.budget import host_memory_mib, plan_memory
-from pumpwatch.capture.backfill import Backfill
 from pumpwatch.capture.feed import FeedRun
 from pumpwatch.capture.feed_state import FeedState
 from pumpwatch.capture.krw import KrwCoins
@@ -101,7 +100,7 @@ class Daemon:
             for number, spec in enumerate(FEEDS, start=1)
             if config.feeds[spec.name].enabled
         ]  # fmt: skip
-        self.backfill: Backfill | None = None  # there while capture runs, if it is enabled
+        self.backfill: Backfilling | None = None  # there while capture runs, if it is enabled
         self.listing: ListingWatch | None = None  # there once the events are loaded
         self.monitor = Monitor(self)
         self.seat = Seat(self)
@@ -222,7 +221,7 @@ class Daemon:
             async with trio.open_nursery() as flusher:
                 flusher.start_soon(self._flush_loop)
                 if self.config.backfill.enabled:
-                    self.backfill = make_backfill(self, rest, sql)
+                    self.backfill = Backfilling(self, rest, sql)
                     flusher.start_soon(self.backfill.run)
                 with trio.CancelScope() as hard_end:
                     async with trio.open_nursery() as capture:

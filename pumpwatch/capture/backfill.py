@@ -20,7 +20,6 @@ from pumpwatch.capture.mend_by_id import ById
 from pumpwatch.capture.mend_by_time import QUIET_NS, ByTime
 from pumpwatch.capture.open_gaps import ID_RESET
 from pumpwatch.capture.row_rates import RowRates
-from pumpwatch.clock import Clock
 from pumpwatch.errors import PumpWatchError, ServerError, VenueError
 from pumpwatch.model import Gap
 from pumpwatch.turnstile import Priority
@@ -118,8 +117,8 @@ class FeedBackfill:
 
     def _again_s(self, gap: Gap, progress: Progress) -> float:
         if progress.failures:
-            doublings = min(progress.failures - 1, 6)
-            return min(AGAIN_S_MAX * (4 if progress.refusals else 1), AGAIN_S_MIN * 2**doublings)
+            longest_s = AGAIN_S_MAX * (4 if progress.refusals else 1)
+            return min(longest_s, AGAIN_S_MIN * math.ldexp(1.0, min(progress.failures - 1, 8)))
         if not gap.to_ns:
             return max(OPEN_AGAIN_S_MIN, min(self.depth_s(gap.symbol) / 2, AGAIN_S_MAX))
         quiet_s = (gap.to_ns + QUIET_NS - self.feed.clock.wall_ns()) / SECOND_NS
@@ -136,17 +135,22 @@ class FeedBackfill:
 class Backfill:
     """All feeds' holes, exchange by exchange."""
 
-    def __init__(self, feeds: Iterable[FeedBackfill], ledger: Ledger, clock: Clock) -> None:
-        self.feeds = {one.feed.spec.name: one for one in feeds}
-        self.wanted_coins: Callable[[], frozenset[str]] = frozenset  # the listing side sets it
+    def __init__(
+        self,
+        feeds: Iterable[FeedBackfill],
+        ledger: Ledger,
+        wanted_coins: Callable[[], frozenset[str]],
+    ) -> None:
+        """``wanted_coins``: whose holes go before all others."""
+        self._feeds = list(feeds)
         self._ledger = ledger
-        self._clock = clock
+        self._wanted_coins = wanted_coins
         self._looking: set[str] = set()
 
     async def run(self) -> None:
         """Look until cancelled."""
         exchanges: dict[str, list[FeedBackfill]] = {}
-        for one in self.feeds.values():
+        for one in self._feeds:
             exchanges.setdefault(one.feed.spec.exchange, []).append(one)
         async with trio.open_nursery() as nursery:
             for some in exchanges.values():
@@ -170,7 +174,7 @@ class Backfill:
     def _queue(
         self, feeds: Sequence[FeedBackfill]
     ) -> Iterable[tuple[tuple[float, ...], FeedBackfill, Gap]]:
-        coins = self.wanted_coins()
+        coins = self._wanted_coins()
         for one in feeds:
             for gap in one.due():
                 if gap.gap_id not in self._looking:

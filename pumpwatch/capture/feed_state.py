@@ -72,6 +72,7 @@ class FeedState:
         self.clock = clock
         self.ledger = ledger
         self.coverage = Coverage()
+        self.subscribe_anew: Callable[[str], None] = lambda _: None  # who connects sets it
         self.agreement: Agreement | None = None  # with two connections per symbol
         self.counts_up = spec.ids in (TradeIds.CONTIGUOUS, TradeIds.OBSERVED)
         self._intakes: dict[int, Intake] = {}  # of open connections

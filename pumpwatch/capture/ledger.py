@@ -30,7 +30,9 @@ CONTRACT_VALUE = "contract_value"
 QUARANTINE = "quarantine"
 RESTART = "restart"
 # Causes of spans in which nothing carried a symbol: two without a row between are one.
-CUTS = frozenset({"cut", "backpressure", "handover", "late_subscription", "refused", RESTART})
+CUTS = frozenset(
+    {"cut", "backpressure", "handover", "late_subscription", "refused", "silence", RESTART}
+)
 
 NEXT_ID = "next_id"  # the first id that could be missing came by itself
 LATE = "late"  # the stream brought the missing ids after all
@@ -140,10 +142,14 @@ class Ledger:
 
     def suspect(
         self, feed: FeedName, symbol: str, cause: str, from_ns: int, to_ns: int, reason: str = ""
-    ) -> None:
-        """In this span rows may be missing or wrong, for a reason that is no cut and no jump."""
-        self._rows.open(feed, symbol, cause, from_ns=from_ns, to_ns=to_ns, reason=reason)
+    ) -> str:
+        """In this span rows may be missing or wrong, for a reason that is no cut and no jump.
+
+        Returns the row's gap_id.
+        """
+        entry = self._rows.open(feed, symbol, cause, from_ns=from_ns, to_ns=to_ns, reason=reason)
         self._rows.send()
+        return entry.gap.gap_id
 
     def unread(self, feed: FeedName, at_ns: int) -> None:
         """A message could not be read: whose trades were in it is not known (promise 5)."""

@@ -78,6 +78,15 @@ class Slot:
         for life in self._lives[-1:]:
             life.connection.add(name for name in venue_symbols if name in self.members)
 
+    def replace(self, mute: str) -> None:
+        """Nothing of a member comes, though it trades: another connection takes over."""
+        for life in self._lives[-1:]:
+            self._feed.coverage.leave(life.connection.number, [mute])
+            if life.connection.settled_ns and not life.connection.leaving.is_set():
+                log.warning("connection_mute", feed=self._feed.spec.name, connection=self.number,
+                            symbol=mute)  # fmt: skip
+                life.connection.replace(f"nothing of {mute} comes")
+
     def leave(self, venue_symbols: Iterable[str]) -> None:
         """Carry these no more."""
         gone = [name for name in venue_symbols if self.members.pop(name, None) is not None]
