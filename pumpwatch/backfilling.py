@@ -13,6 +13,7 @@ from pumpwatch.capture.feed_state import FeedState
 from pumpwatch.capture.overlap import Held
 from pumpwatch.capture.silence import SilenceWatch, run_comparisons
 from pumpwatch.rest import RestClient
+from pumpwatch.standing import BackfillStanding, BudgetStanding
 from pumpwatch.store.gap_rows import Questions
 from pumpwatch.store.segment import MIB
 
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from pumpwatch.daemon import Daemon
 
 HELD_SQL = (
-    "SELECT timestamp::long AS exchange_ns, trade_id, origin FROM trades"
+    "SELECT timestamp::long AS exchange_ns, trade_id, origin, received_at::long AS received_ns"
+    " FROM trades"
     " WHERE timestamp >= cast(%s AS TIMESTAMP_NS) AND timestamp < cast(%s AS TIMESTAMP_NS)"
     " AND exchange = %s AND market_type = %s AND symbol = %s"
 )
@@ -39,8 +41,13 @@ class HeldEverywhere:
         if feed.road.recent is None or number is None:
             return []
         window = feed.road.recent.window(feed.number, number, from_ns, to_ns + 1)
-        columns = zip(window.exchange_ns, window.trade_ids(), window.origins, strict=True)
-        return [Held(at_ns, trade_id, origin == STREAM) for at_ns, trade_id, origin in columns]
+        return [
+            Held(at_ns, trade_id, origin == STREAM, received_ns)
+            for at_ns, trade_id, origin, received_ns in zip(
+                window.exchange_ns, window.trade_ids(), window.origins, window.received_ns,
+                strict=True,
+            )
+        ]  # fmt: skip
 
     async def older(
         self, feed: FeedState, venue_symbol: str, from_ns: int, to_ns: int
@@ -54,7 +61,13 @@ class HeldEverywhere:
             HELD_SQL, [from_ns, to_ns, spec.exchange, spec.market_type, symbol]
         )
         return [
-            Held(row["exchange_ns"], row["trade_id"], row["origin"] == "stream") for row in rows
+            Held(
+                row["exchange_ns"],
+                row["trade_id"],
+                row["origin"] == "stream",
+                row["received_ns"] or 0,
+            )
+            for row in rows
         ]
 
     @staticmethod
@@ -73,6 +86,7 @@ class Backfilling:
     """Closes the holes of all feeds, and looks for hidden ones."""
 
     def __init__(self, daemon: Daemon, rest: RestClient, sql: Questions) -> None:
+        self._rest = rest
         held, config = HeldEverywhere(sql), daemon.config
         recent = Recent(config.memory.max_mib * MIB, max(config.memory.window_s, 60))
         for feed in daemon.feeds:
@@ -88,6 +102,37 @@ class Backfilling:
         self.watches = {name: SilenceWatch(one) for name, one in self.feeds.items()}
         self.wanted_coins: Callable[[], frozenset[str]] = frozenset  # the listing side sets it
         self._queue = Backfill(self.feeds.values(), daemon.ledger, lambda: self.wanted_coins())
+
+    def standing(self, feed: str) -> BackfillStanding:
+        """How one feed stands."""
+        one, watch = self.feeds[feed], self.watches[feed]
+        tally, now_s = one.asker.tally, trio.current_time()
+        return BackfillStanding(
+            requests=tally.asked,
+            failures=tally.failed,
+            rows=tally.rows,
+            closed=dict(tally.closed),
+            waiting=one.waiting,
+            times_apart=tally.times_apart,
+            withheld=watch.found,
+            mute=watch.mute,
+            unchecked_s={k: round(v, 1) for k, v in watch.unchecked_s(now_s).items()},
+        )
+
+    def budgets(self) -> list[BudgetStanding]:
+        """How the REST budgets stand."""
+        now_s = trio.current_time()
+        return [
+            BudgetStanding(
+                budget=key,
+                requests=one.requests,
+                delayed=one.waits,
+                refusals=one.refusals,
+                waiting=one.waiting,
+                closed_s=max(0.0, one.banned_until_s - now_s),
+            )
+            for key, one in sorted(self._rest.turnstiles.items())
+        ]
 
     async def run(self) -> None:
         """Until cancelled."""

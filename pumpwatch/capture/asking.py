@@ -67,7 +67,8 @@ class Progress(msgspec.Struct):
     failures: int = 0  # in a row
     refusals: int = 0  # lasting ones, in a row
     rows: int = 0  # that REST brought
-    reached_ns: int = 0  # until here a look before has settled it
+    reached_ns: int = 0  # until here a look before has settled it,
+    reached_id: str = ""  # up to this row
     beyond: list[tuple[int, int]] = msgspec.field(default_factory=list)  # what no look reached
     shown_id: int = 0  # the highest id of it that REST showed
     quiet: object = None  # what the last look saw, if it came late enough

@@ -89,8 +89,9 @@ class ById:
         name = feed.venue_symbol(gap.symbol)
         assert name is not None
         to_ns = gap.to_ns or feed.clock.wall_ns()
+        # The rows around the hole too: only between rows that are shown an id is proven skipped.
         span = Span(
-            first_id=left[0][0], last_id=left[-1][1] if gap.last_id else 0,
+            first_id=max(1, left[0][0] - 1), last_id=left[-1][1] + 1 if gap.last_id else 0,
             from_ns=gap.from_ns, to_ns=to_ns,
         )  # fmt: skip
         request = first_request(page, name, span)

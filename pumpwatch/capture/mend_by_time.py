@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from pumpwatch.capture.asking import Asker, Progress
 from pumpwatch.capture.feed_state import FeedState
 from pumpwatch.capture.overlap import (
+    CLOCKS_APART_NS,
     FEW_SHARE,
+    Held,
     Mark,
     Match,
     Verdict,
@@ -33,6 +35,7 @@ HELD_MARGIN_NS = 2 * SECOND_NS  # around a list: one id may have two times (R4)
 EARLIER_NS = 3600 * SECOND_NS  # so far back is looked for a row from before a hole
 EMPTY_TRIES = 5  # of a list that shows nothing although the symbol has traded
 
+NO_ROW = "no row"  # is the edge: only a row from before it will do
 OVERLAP = "overlap"  # a list shows what is held on both sides, and nothing between
 QUIET = "quiet"  # a list shows nothing new, twice
 REFUSED = "rows of the venue's list cannot be stored: they are in quarantine"
@@ -52,16 +55,24 @@ class ByTime:
         name = feed.venue_symbol(gap.symbol)
         assert name is not None
         now_ns = feed.clock.wall_ns()
-        from_ns = max(gap.from_ns, progress.reached_ns) or now_ns
+        begun_ns = gap.from_ns or gap.opened_ns - CLOCKS_APART_NS
+        from_ns = max(begun_ns, progress.reached_ns)
         span = Span(from_ns=from_ns, to_ns=max(gap.to_ns, from_ns) if gap.to_ns else now_ns)
         trades, page, received_ns = await self._walk(name, span, priority)
-        found, knows_earlier = await self.compare(name, trades, page, from_ns)
+        found, held = await self.compare(name, trades, page, from_ns)
         current = feed.ledger.find(gap.gap_id)
         if current is None:
             return
+        before = {
+            one.trade_id
+            for one in held
+            if one.exchange_ns <= from_ns and one.received_ns <= gap.opened_ns
+        }
         is_all = not self._asker.is_latest_only or len(trades) <= FEW_SHARE * page.rows_max
         verdict = judge(
-            found, from_ns=from_ns, to_ns=current.to_ns, is_all=is_all and not knows_earlier,
+            found, from_ns=from_ns, to_ns=current.to_ns,
+            before={progress.reached_id} if progress.reached_id else before,
+            is_all=is_all and not any(one.exchange_ns <= from_ns for one in held),
             by_id_only=self._asker.tally.times_apart > 0,
         )  # fmt: skip
         self.act(current, progress, verdict, received_ns, from_ns)
@@ -92,8 +103,8 @@ class ByTime:
 
     async def compare(
         self, name: str, trades: Sequence[RestTrade], page: RestPage, from_ns: int
-    ) -> tuple[Match, bool]:
-        """Hold a list beside what is held; also whether a row from before ``from_ns`` is held.
+    ) -> tuple[Match, list[Held]]:
+        """Hold a list beside what is held, which is returned too.
 
         Nothing can arrive between the look at memory and the return.
         """
@@ -115,7 +126,7 @@ class ByTime:
         if feed.counts_up:
             found = _with_position(found, feed, name)
         self._asker.note_times(found.times_apart, name)
-        return found, any(one.exchange_ns <= from_ns for one in rows_held)
+        return found, rows_held
 
     def act(
         self, gap: Gap, progress: Progress, verdict: Verdict, received_ns: int, from_ns: int
@@ -134,7 +145,10 @@ class ByTime:
         if verdict.beyond_ns:
             progress.beyond.append((from_ns, verdict.beyond_ns))
         if verdict.last is not None:
-            progress.reached_ns = max(from_ns, min(verdict.last[0], gap.to_ns or verdict.last[0]))
+            last_ns, progress.reached_id, _ = verdict.last
+            if gap.to_ns and last_ns > gap.to_ns:
+                last_ns, progress.reached_id = gap.to_ns, NO_ROW
+            progress.reached_ns = max(from_ns, last_ns)
         is_late = bool(gap.to_ns) and received_ns >= gap.to_ns + QUIET_NS
         is_quiet = is_late and progress.quiet == (verdict.last,)
         progress.quiet = (verdict.last,) if is_late else None

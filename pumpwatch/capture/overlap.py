@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import decimal
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from enum import Enum
 
 import msgspec
@@ -46,6 +46,7 @@ class Held(msgspec.Struct, frozen=True, gc=False):
     exchange_ns: int
     trade_id: str
     is_stream: bool = True  # False: from REST, and so no proof that the stream came by
+    received_ns: int = 0  # our clock
 
 
 class Mark(Enum):
@@ -149,23 +150,25 @@ def judge(
     *,
     from_ns: int,
     to_ns: int,
+    before: Set[str] = frozenset(),
     is_all: bool = False,
     by_id_only: bool = False,
 ) -> Verdict:
     """Say what a list shows of the hole between two times.
 
     ``from_ns`` is the exchange time of the last row before it, or a time before which nothing is
-    missing; ``to_ns`` when the symbol was carried again, 0 while it is not. ``is_all``: the list
-    has all trades that there ever were. ``by_id_only``: the venue's times are not the stream's
-    (R4), so only held rows are edges.
+    missing; ``to_ns`` when the symbol was carried again, 0 while it is not. ``before``: ids of held
+    rows that came before the hole did; one instant may have rows on both sides of it. ``is_all``:
+    the list has all trades that there ever were. ``by_id_only``: the venue's times are not the
+    stream's (R4), so only held rows are edges.
     """
     rows, marks = found.rows, found.marks
     reaches_start = is_all or any(
         (row.exchange_ns < from_ns and not by_id_only)
-        or (row.exchange_ns <= from_ns and mark is not Mark.MISSING)
+        or (row.exchange_ns <= from_ns and row.trade_id in before and mark is not Mark.MISSING)
         for row, mark in zip(rows, marks, strict=True)
     )
-    edge = _stream_goes_on(found, to_ns)
+    edge = _stream_goes_on(found, to_ns, before)
     missing = [
         row
         for at, (row, mark) in enumerate(zip(rows, marks, strict=True))
@@ -182,12 +185,13 @@ def judge(
     )
 
 
-def _stream_goes_on(found: Match, to_ns: int) -> int | None:
+def _stream_goes_on(found: Match, to_ns: int, before: Set[str]) -> int | None:
     """Where in the list the stream is back: behind it, whatever is missing is another hole's."""
     if not to_ns:
         return None
     for at, (row, mark) in enumerate(zip(found.rows, found.marks, strict=True)):
-        if mark is Mark.STREAMED and row.exchange_ns >= to_ns:
+        is_behind = row.exchange_ns >= to_ns and row.trade_id not in before
+        if mark is Mark.STREAMED and is_behind:
             return at
     return None
 
