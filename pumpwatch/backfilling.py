@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import trio
@@ -12,9 +12,12 @@ from pumpwatch.capture.backfill import Backfill, FeedBackfill
 from pumpwatch.capture.feed_state import FeedState
 from pumpwatch.capture.overlap import Held
 from pumpwatch.capture.silence import SilenceWatch, run_comparisons
+from pumpwatch.dashboard.actions import Action, ActionDesk
+from pumpwatch.errors import UsageError
+from pumpwatch.model import Gap
 from pumpwatch.rest import RestClient
 from pumpwatch.standing import BackfillStanding, BudgetStanding
-from pumpwatch.store.gap_rows import Questions
+from pumpwatch.store.gap_rows import Questions, read_lost_gaps
 from pumpwatch.store.segment import MIB
 
 if TYPE_CHECKING:
@@ -86,7 +89,7 @@ class Backfilling:
     """Closes the holes of all feeds, and looks for hidden ones."""
 
     def __init__(self, daemon: Daemon, rest: RestClient, sql: Questions) -> None:
-        self._rest = rest
+        self._rest, self._sql, self._ledger = rest, sql, daemon.ledger
         held, config = HeldEverywhere(sql), daemon.config
         recent = Recent(config.memory.max_mib * MIB, max(config.memory.window_s, 60))
         for feed in daemon.feeds:
@@ -102,6 +105,32 @@ class Backfilling:
         self.watches = {name: SilenceWatch(one) for name, one in self.feeds.items()}
         self.wanted_coins: Callable[[], frozenset[str]] = frozenset  # the listing side sets it
         self._queue = Backfill(self.feeds.values(), daemon.ledger, lambda: self.wanted_coins())
+
+    async def retry(self, *, gap_id: str = "", feed: str = "", only_open: bool = False) -> str:
+        """Look at holes again now; returns what that was. Raises UsageError, ServerError."""
+        if feed and feed not in self.feeds:
+            raise UsageError(f"feed {feed[:40]!r}: no such feed is recorded")
+        ledger = self._ledger
+        lost: list[Gap] = []
+        if gap_id:
+            lost = await read_lost_gaps(self._sql, gap_id=gap_id)
+            if ledger.find(gap_id) is None and not any(gap.state == "lost" for gap in lost):
+                raise UsageError(f"gap {gap_id[:40]!r}: is neither open nor lost")
+        elif feed and not only_open:
+            lost = await read_lost_gaps(self._sql, feed=feed)
+        reopened = 0
+        for gap in lost:
+            if gap.state == "lost" and gap.feed in self.feeds and ledger.find(gap.gap_id) is None:
+                ledger.reopen(gap)
+                reopened += 1
+        chosen = [
+            gap
+            for gap in ledger.open_gaps(feed or None)
+            if gap.feed in self.feeds and gap_id in ("", gap.gap_id)
+        ]
+        for gap in chosen:
+            self.feeds[gap.feed].look_soon(gap.gap_id)
+        return f"{len(chosen)} holes are looked at again now, {reopened} of them were lost"
 
     def standing(self, feed: str) -> BackfillStanding:
         """How one feed stands."""
@@ -139,3 +168,30 @@ class Backfilling:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._queue.run)
             nursery.start_soon(run_comparisons, self.watches.values(), lambda: self.wanted_coins())
+
+
+def offer_retry(desk: ActionDesk, backfilling: Callable[[], Backfilling | None]) -> None:
+    """Make ``retry_gaps`` an action of the HTTP interface."""
+
+    async def retry(arguments: Mapping[str, str]) -> str:
+        running = backfilling()
+        if running is None:
+            raise UsageError("backfill is switched off: set backfill.enabled = true")
+        return await running.retry(
+            gap_id=arguments.get("gap_id", ""),
+            feed=arguments.get("feed", ""),
+            only_open=arguments.get("open", "") == "true",
+        )
+
+    desk.add(
+        "retry_gaps",
+        Action(
+            help="Ask the venue again now for one hole, a feed's, or all open ones.",
+            arguments={
+                "gap_id?": "one hole, open or lost",
+                "feed?": "holes of this feed, as okx_spot",
+                "open?": "true: open holes only",
+            },
+            run=retry,
+        ),
+    )

@@ -20,7 +20,7 @@ import trio
 
 from pumpwatch._fast.road import VenueClock
 from pumpwatch.alerts import AlertDesk, run_alerts
-from pumpwatch.backfilling import Backfilling
+from pumpwatch.backfilling import Backfilling, offer_retry
 from pumpwatch.budget import host_memory_mib, plan_memory
 from pumpwatch.capture.feed import FeedRun
 from pumpwatch.capture.feed_state import FeedState
@@ -107,6 +107,7 @@ class Daemon:
         self.desk = ActionDesk()
         self.switches = {feed.spec.name: FeedSwitch(feed, self.stop) for feed in self.feeds}
         offer_switches(self.desk, self.switches)
+        offer_retry(self.desk, lambda: self.backfill)
         self.alerts: AlertDesk | None = None
         self.page_url = ""  # empty until the page is served
         # Called once when all is drained and the database still answers.

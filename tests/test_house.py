@@ -31,7 +31,8 @@ BASE = {
 # Parts meet in the composition root (and in the verbs that run it), through model.py's Protocols.
 ROOTS = {
     "daemon", "monitor", "seat", "systemd", "feed_switch", "reload", "daemon_client", "sql_verb",
-    "demo", "status", "schema_verbs", "environment", "init_config", "tally", "past", "backfilling",
+    "demo", "status", "schema_verbs", "environment", "init_config", "tally", "past",
+    "backfilling", "verify", "verify_book", "verify_stored", "verify_rest", "cli_verify",
     "cli", "cli_alerts", "cli_seat", "cli_check", "cli_data", "cli_gaps", "cli_print", "cli_run",
     "cli_listings", "cli_backup", "cli_retention", "cli_drill", "upkeep_verbs", "drills",
     "__main__", "venues_page",

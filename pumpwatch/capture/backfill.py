@@ -126,6 +126,11 @@ class FeedBackfill:
             return max(quiet_s + 0.1, min(AGAIN_S_MIN, self.depth_s(gap.symbol) / 4))
         return min(AGAIN_S_MAX, AGAIN_S_MIN * math.pow(1.5, min(progress.tries, 10)))
 
+    def look_soon(self, gap_id: str) -> None:
+        """Whatever was learned of this hole, look at it now."""
+        self._progress.pop(gap_id, None)
+        self.feed.ledger.postpone(gap_id, 0)
+
     def forget_closed(self) -> None:
         """What became of them by themselves needs no progress any more."""
         for gap_id in [one for one in self._progress if self.feed.ledger.find(one) is None]:
@@ -178,9 +183,10 @@ class Backfill:
         for one in feeds:
             for gap in one.due():
                 if gap.gap_id not in self._looking:
-                    yield self._priority(one, gap, coins), one, gap
+                    yield self.priority(one, gap, coins), one, gap
 
-    def _priority(self, one: FeedBackfill, gap: Gap, coins: frozenset[str]) -> tuple[float, ...]:
+    def priority(self, one: FeedBackfill, gap: Gap, coins: frozenset[str]) -> tuple[float, ...]:
+        """Lower goes first: wanted coins, then what is forgotten first."""
         name = one.feed.venue_symbol(gap.symbol)
         assert name is not None
         is_urgent = one.feed.instruments[name].coin in coins

@@ -350,6 +350,17 @@ class Ledger:
             self._close_if_filled(one)
         return kept[-1]
 
+    def reopen(self, gap: Gap) -> None:
+        """A lost row, as the table has it: it is tried again."""
+        assert gap.state == "lost"
+        assert gap.gap_id not in self._rows
+        state = "confirmed" if gap.last_id else "suspected"
+        again = msgspec.structs.replace(
+            gap, state=state, reason="", closed_ns=0, filled_rows=0, revision=gap.revision + 1
+        )
+        self._rows.add(again)
+        self._rows.send()
+
     # --- over a restart ---------------------------------------------------------------------------
 
     def load(self, rows: Iterable[Gap]) -> None:

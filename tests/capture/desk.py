@@ -121,7 +121,15 @@ class InMemory:
 class Desk:
     """Everything between the wire and the spool for one symbol of one feed."""
 
-    def __init__(self, form: Form, *, rows_max: int = 1000, has_api_key: bool = False) -> None:
+    def __init__(
+        self,
+        form: Form,
+        *,
+        rows_max: int = 1000,
+        has_api_key: bool = False,
+        known: Sequence[Gap] = (),
+    ) -> None:
+        """``known``: holes that an earlier run left open."""
         self.form = form
         self.spec = shortened(FEEDS_BY_NAME[form.feed], rows_max)
         self.clock = SetClock()
@@ -137,7 +145,7 @@ class Desk:
         self.feed.road.recent = self.recent
         self.venue = Venue(form, self.spec, rows_max=rows_max)
         self.backfill = FeedBackfill(self.feed, self.venue, InMemory(), has_api_key=has_api_key)
-        self.ledger.load([])
+        self.ledger.load(known)
 
     def instrument(self, **changes: Any) -> Instrument:
         facts: dict[str, Any] = {
