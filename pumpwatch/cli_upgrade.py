@@ -9,7 +9,7 @@ import typer
 from pumpwatch.cli_print import ConfigOption, JsonOption, load, print_json, print_rows
 from pumpwatch.errors import EXIT_NO
 
-upgrade = typer.Typer(help="What the installed release would change here, and whether it may.")
+upgrade = typer.Typer(help="See what the installed release would change here.")
 secrets = typer.Typer(help="Passwords of the embedded database.")
 
 
@@ -39,7 +39,7 @@ def upgrade_check(
 
 @upgrade.callback()
 def _upgrade() -> None:
-    """What the installed release would change here, and whether it may."""
+    """See what the installed release would change here."""
 
 
 @secrets.command("rotate")
@@ -64,7 +64,10 @@ def _secrets() -> None:
 
 
 def proof(config: ConfigOption = None, as_json: JsonOption = False) -> int:
-    """The nightly lines, oldest first; exit code 1 if one was changed or taken away."""
+    """List the nightly proofs and check their chain.
+
+    Oldest first; exit code 1 if a line was changed or taken away.
+    """
     settings = load(config)
     from pumpwatch import upkeep_verbs
 

@@ -8,8 +8,8 @@ import pytest
 
 from pumpwatch.alert_rules import RULE_NAMES, RULES, find_signals
 from pumpwatch.standing import (
-    DiskStanding,
     DetectorStanding,
+    DiskStanding,
     ListingStanding,
     OperationStanding,
     Standing,
