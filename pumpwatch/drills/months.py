@@ -22,13 +22,14 @@ from pumpwatch.store.window import iso_ns
 SYMBOL = "MONTHSUSDT"  # no venue of the simulator lists it
 COIN = "MONTHS"
 HOURS_PER_STATEMENT = 120
-# Rows of one hour in equal steps; ids follow the time, prices and sizes are by chance.
+BURST_S = 100  # of each hour, in which its rows lie: else there were as many bars as trades
+# In equal steps; ids follow the time, prices and sizes are by chance.
 FILL_SQL = (
-    "INSERT INTO trades SELECT ({start} + (x - 1) * {step})::timestamp_ns, 'okx', 'spot',"
-    " '{symbol}', rnd_symbol('buy', 'sell'), round(rnd_double() * 1000, 2),"
-    " round(rnd_double(), 4), concat('m', {start} / 1000000000, '-', x), x,"
-    " ({start} + (x - 1) * {step} + 5000000)::timestamp_ns, 'stream', null"
-    " FROM long_sequence({rows}, {seed}, 7)"
+    "INSERT INTO trades SELECT t::timestamp_ns, 'okx', 'spot', '{symbol}',"
+    " rnd_symbol('buy', 'sell'), round(rnd_double() * 1000, 2), round(rnd_double(), 4),"
+    " concat('m', {start} / 1000000000, '-', x), x, (t + 5000000)::timestamp_ns, 'stream', null"
+    " FROM (SELECT x, {start} + (x - 1) / {per_hour} * {hour} + (x - 1) % {per_hour} * {step} t"
+    " FROM long_sequence({rows}, {seed}, 7))"
 )
 DAYS_SQL = (
     "SELECT timestamp_floor('d', timestamp)::long, count() FROM trades WHERE symbol = %s"
@@ -55,16 +56,19 @@ async def database_before(config: Config) -> AsyncIterator[Sql]:
 
 
 async def fill_days(sql: Sql, from_ns: int, to_ns: int, *, rows_per_hour: int, seed: int) -> int:
-    """Rows of ``SYMBOL`` for every hour of [from, to); returns how many."""
-    step_ns = HOUR_NS // rows_per_hour
+    """Rows of ``SYMBOL`` at the beginning of every hour of [from, to); returns how many."""
+    step_ns = BURST_S * NS_PER_S // rows_per_hour
     span_ns = HOURS_PER_STATEMENT * HOUR_NS
     for start_ns in range(from_ns, to_ns, span_ns):
-        rows = (min(start_ns + span_ns, to_ns) - start_ns) // step_ns
+        hours = (min(start_ns + span_ns, to_ns) - start_ns) // HOUR_NS
         await sql.execute(
-            FILL_SQL.format(start=start_ns, step=step_ns, symbol=SYMBOL, rows=rows, seed=seed)
-        )
+            FILL_SQL.format(
+                start=start_ns, step=step_ns, per_hour=rows_per_hour, hour=HOUR_NS, symbol=SYMBOL,
+                rows=hours * rows_per_hour, seed=seed,
+            )
+        )  # fmt: skip
         await wait_applied(sql, "trades")
-    return (to_ns - from_ns) // step_ns
+    return (to_ns - from_ns) // HOUR_NS * rows_per_hour
 
 
 async def add_listing(sql: Sql, at_ns: int) -> None:

@@ -7,6 +7,7 @@ sockets, and all of it goes on by itself. Needs root, for mount.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ import trio
 from pumpwatch.clock import SystemClock
 from pumpwatch.drills.disk import volume
 from pumpwatch.drills.months import (
+    BURST_S,
     SYMBOL,
     add_listing,
     ask,
@@ -45,6 +47,7 @@ ROUNDS_MAX = 12  # of filling the disk again, until the floor is reached
 FULL_S_MAX = 400.0  # until the spool has reached its limit
 FULL_S = 5.0
 RECOVERY_S_MAX = 180.0
+PURGED_S = 35.0  # then the server has removed the log of what it applied
 MIB = 1 << 20
 SETTINGS = f"""
 [retention]
@@ -63,10 +66,13 @@ async def run(order: Order) -> Outcome:
     seed = order.seed
     async with stage(order.folder, seed, order.rate_per_s, SETTINGS) as (simulator, daemon):
         disk = daemon.data_dir / "questdb"
+        act = _Act(outcome, daemon, disk)
+        await act.prepare(seed)
+        made = disk.rename(disk.with_name("made"))
         with volume(disk, VOLUME_MIB):
             try:
-                act = _Act(outcome, daemon, disk)
-                await act.prepare(seed)
+                await trio.run_process(["cp", "-a", "--sparse=always", f"{made}/.", str(disk)])
+                shutil.rmtree(made)
                 daemon.start()
                 await daemon.until(is_subscribed, "subscribed")
                 await act.by_age()
@@ -91,7 +97,7 @@ class _Act:
         self.daemon = daemon
         self.disk = disk
         self.now_ns = SystemClock().wall_ns()
-        self.listing_ns = day_of(self.now_ns, LISTING_DAYS) + 12 * HOUR_NS + 30 * 60 * NS_PER_S
+        self.listing_ns = day_of(self.now_ns, LISTING_DAYS) + 12 * HOUR_NS + BURST_S // 2 * NS_PER_S
         self.rows_per_day = 24 * ROWS_PER_HOUR
         self.figures: dict[str, Any] = {}
 
@@ -103,6 +109,7 @@ class _Act:
                 rows_per_hour=ROWS_PER_HOUR, seed=seed,
             )  # fmt: skip
             await add_listing(sql, self.listing_ns)
+            await trio.sleep(PURGED_S)
         self.figures["rows_before"] = rows
 
     # --- steps ------------------------------------------------------------------------------------
@@ -203,7 +210,7 @@ class _Act:
             self.expect(False, f"{step}: other days than the last {days}: {odd}")
         from_ns = self.listing_ns - WINDOW_S * NS_PER_S
         to_ns = self.listing_ns + WINDOW_S * NS_PER_S
-        step_ns = HOUR_NS // ROWS_PER_HOUR
+        step_ns = BURST_S * NS_PER_S // ROWS_PER_HOUR
         rows = to_ns // step_ns - (from_ns - 1) // step_ns
         for table, count in (("event_trades", rows), ("listing_events", 1)):
             ((kept,),) = await ask(self.daemon, f"SELECT count() FROM {table}")
