@@ -128,6 +128,7 @@ class Monitor:
             "daemon_rss_mib": self._process.memory_info().rss / 2**20,
             "database_rss_mib": self._database_rss_mib(),
             "differences": self.differences,
+            "upkeep": msgspec.to_builtins(daemon.caretaker.standing()),
         }
 
     def _feed_document(self, feed: FeedState) -> dict[str, Any]:

@@ -138,6 +138,7 @@ class Seat:
             queries={k: histogram(v) for k, v in self.query_times.by_source.items()},
             tables=self.tables,
             alerts=self.alerts,
+            upkeep=daemon.caretaker.standing(),
             alert_deliveries=self.alert_deliveries,
             budgets=daemon.backfill.budgets() if daemon.backfill else [],
             page_clients=self.page_clients,
