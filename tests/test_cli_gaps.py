@@ -99,7 +99,7 @@ async def test_both_print_a_table(
     assert main(["gaps", "list"]) == EXIT_GOOD
     head, *lines = capsys.readouterr().out.splitlines()
     assert head.split()[:3] == ["opened_at", "gap_id", "exchange"]
-    assert len(lines) == 3
+    assert len(lines) == 2
     assert main(["gaps", "show", "two"]) == EXIT_GOOD
     assert "reason" in capsys.readouterr().out
 

@@ -128,7 +128,7 @@ async def test_a_list_of_latest_trades_is_read_while_nothing_is_connected() -> N
     desk.connect(at_ns=START_NS)
     desk.backfill.rates.sample(1000.0)
     desk.hear(made(*range(1, 5)))
-    desk.backfill.rates.sample(1008.0)
+    desk.backfill.rates.sample(1005.0)
     desk.cut()
     for first in range(5, 25, 4):
         desk.venue.trades += made(*range(first, first + 4))

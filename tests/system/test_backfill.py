@@ -13,13 +13,17 @@ import polars as pl
 import pytest
 import trio
 
+from pumpwatch.clock import SystemClock
 from pumpwatch.config import FEED_NAMES, Config, in_folder
+from pumpwatch.daemon_client import act
 from pumpwatch.demo import Simulator, run_simulator
 from pumpwatch.drills.stage import DaemonProcess, daemon_process
 from pumpwatch.errors import EXIT_GOOD
 from pumpwatch.store.gap_rows import read_gaps
 from pumpwatch.store.server import running_address
 from pumpwatch.tally import compare, fetch_stored
+from pumpwatch.verify import verify
+from pumpwatch.verify_book import Span
 from tests.system.proxy import Proxy, run_proxy
 from tests.system.test_cuts import by_feed, holes_of, quiet, venue_symbols
 from tests.system.venue_witness import subscribe_all
@@ -124,3 +128,25 @@ async def test_a_kill_in_the_middle_of_it_forgets_nothing(tmp_path: Path) -> Non
         rows = await trio.to_thread.run_sync(lambda: read_gaps(daemon.config, limit=100_000))
         assert not any(row["state"] in ("suspected", "confirmed") for row in rows)
         assert by_feed(daemon.status())
+
+
+async def test_verify_and_retry_on_a_running_daemon(tmp_path: Path) -> None:
+    """What was cut and filled is found whole; lost and open holes can be asked for again."""
+    async with recording(tmp_path) as (simulator, proxy, daemon, direct):
+        begun_ns = SystemClock().wall_ns()
+        async with subscribe_all(direct, await until_listed(daemon), SEED):
+            await trio.sleep(3)
+            proxy.cut()
+            await trio.sleep(CUT_S)
+            proxy.mend()
+            await daemon.until(is_healthy, "healthy again", START_S_MAX)
+            await trio.sleep(2)
+            await quiet(daemon, simulator)
+        document = await daemon.until(is_mended, "mended", MEND_S_MAX)
+        assert sum(feed["backfill"]["rows"] for feed in document["feeds"]) > 0
+        found = await verify(
+            daemon.config, Span(begun_ns, SystemClock().wall_ns()), FEED_NAMES, SYMBOLS, SEED
+        )
+        assert [one for one in found if not one.reason] == []
+        told = await trio.to_thread.run_sync(lambda: act(daemon.config, "retry_gaps", open="true"))
+        assert told == "0 holes are looked at again now, 0 of them were lost"
