@@ -159,6 +159,7 @@ class Backfilling:
             times_apart=tally.times_apart,
             withheld=watch.found,
             mute=watch.mute,
+            mute_symbols=watch.mute_symbols(),
             unchecked_s={k: round(v, 1) for k, v in watch.unchecked_s(now_s).items()},
         )
 

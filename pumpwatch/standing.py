@@ -36,6 +36,7 @@ class BackfillStanding(msgspec.Struct, frozen=True, kw_only=True):
     times_apart: int  # rows whose time in REST is not the stream's
     withheld: int  # rows that a comparison found missing on an unbroken stream
     mute: int  # how often a symbol traded and nothing of it came
+    mute_symbols: list[str]  # of which that is so now
     unchecked_s: dict[str, float]  # symbols whose comparison is overdue: since when there was none
 
 

@@ -97,6 +97,11 @@ class SilenceWatch:
                 found.append(((self._feed.instruments[name].coin in coins, lateness), name))
         return found
 
+    def mute_symbols(self) -> list[str]:
+        """Symbols that trade, and nothing of them comes: not yet on another connection."""
+        gaps = self._feed.ledger.open_gaps(self._feed.spec.name)
+        return [gap.symbol for gap in gaps if gap.cause == SILENCE and not gap.to_ns]
+
     def unchecked_s(self, now_s: float) -> dict[str, float]:
         """Symbols whose comparison is overdue, by their names, and for how long they have none."""
         return {

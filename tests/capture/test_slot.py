@@ -391,3 +391,34 @@ async def test_members_come_and_go_and_without_any_the_slot_ends(
 
     await stage.play(script)
     assert len(stage.dials_s) == 1
+
+
+async def test_a_mute_symbol_gets_another_connection_and_its_hole_an_end(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    """R11: the venue took the subscription, and sends nothing of it."""
+
+    async def script(stage: Stage) -> None:
+        old = await stage.line()
+        await old.accept()
+        stage._nursery.start_soon(old.listen)
+        await old.trade(1)
+        await trio.sleep(5)
+        feed = stage.feed
+        feed.ledger.cut(feed.spec, [feed.edge("ETHUSDT")], cause="silence")
+        stage.slot.replace("ETHUSDT")
+        assert feed.subscribed == 1
+        stage.slot.replace("ETHUSDT")  # one successor is enough
+        new = await stage.line()
+        assert await new.accept() == SYMBOLS
+        stage._nursery.start_soon(new.listen)
+        await trio.sleep(2)
+        assert feed.subscribed == 2
+        [gap] = feed.ledger.open_gaps()
+        assert (gap.symbol, gap.cause) == ("ETHUSDT", "silence")
+        assert gap.to_ns > 0
+        await trio.sleep(5)
+        assert old.closed.is_set()
+        assert len(stage.dials_s) == 2
+
+    await Stage(monkeypatch).play(script)
