@@ -58,7 +58,9 @@ class FeedBackfill:
         return len(self.feed.ledger.open_gaps(self.feed.spec.name))
 
     def due(self) -> list[Gap]:
-        """Holes to look at now; those of unknown symbols wait until the venue lists them."""
+        """Holes to look at now; those of symbols that are not listed wait."""
+        if self.feed.state == "paused":
+            return []
         ledger, name = self.feed.ledger, self.feed.spec.name
         gaps = ledger.due(name, while_open=self.asker.is_latest_only)
         return [

@@ -197,6 +197,10 @@ class FeedState:
         if self.state != "stopping":
             self._cut(orphans, cause, intake.receive_ns)
 
+    def pause(self) -> None:
+        """All connections were closed on purpose: a hole of every symbol until it is resumed."""
+        self._cut(sorted(self.coverage.wanted), "paused", self.clock.wall_ns())
+
     def doubt(self, connection: int, venue_symbols: Iterable[str]) -> None:
         """Nothing of these came although it should have."""
         intake = self._intakes[connection]

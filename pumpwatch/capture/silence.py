@@ -97,6 +97,13 @@ class SilenceWatch:
                 found.append(((self._feed.instruments[name].coin in coins, lateness), name))
         return found
 
+    def subscribe_mute_anew(self) -> None:
+        """Until it is carried again: its connection may have been too young before."""
+        for symbol in self.mute_symbols():
+            name = self._feed.venue_symbol(symbol)
+            if name is not None:
+                self._feed.subscribe_anew(name)
+
     def mute_symbols(self) -> list[str]:
         """Symbols that trade, and nothing of them comes: not yet on another connection."""
         gaps = self._feed.ledger.open_gaps(self._feed.spec.name)
@@ -206,7 +213,7 @@ class SilenceWatch:
         log.error("symbol_mute", feed=feed.spec.name, symbol=feed.instruments[name].symbol,
                   rows=rows, message="it trades, and nothing comes: subscribed anew")  # fmt: skip
         feed.ledger.cut(feed.spec, [feed.edge(name)], cause=SILENCE)
-        feed.subscribe_anew(name)
+        self.subscribe_mute_anew()
 
 
 async def run_comparisons(
@@ -233,6 +240,8 @@ async def _compare_within(
             await trio.sleep(TICK_S)
             now_s = trio.current_time()
             credit = min(credit + watches[0].weight_per_s * TICK_S, most)
+            for watch in watches:
+                watch.subscribe_mute_anew()
             coins = wanted_coins()
             due = [
                 (order, watch, name) for watch in watches for order, name in watch.due(now_s, coins)

@@ -15,7 +15,7 @@ from trio.testing import MockClock, memory_stream_pair
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 
 from pumpwatch.capture import connection
-from pumpwatch.capture.slot import OVERLAP_S_MIN, Slot
+from pumpwatch.capture.slot import MUTE_S, OVERLAP_S_MIN, Slot
 from pumpwatch.errors import VenueError
 from pumpwatch.venues.spec import FeedSpec, Target
 from tests._fast.driving import binance_trade
@@ -403,11 +403,15 @@ async def test_a_mute_symbol_gets_another_connection_and_its_hole_an_end(
         await old.accept()
         stage._nursery.start_soon(old.listen)
         await old.trade(1)
-        await trio.sleep(5)
+        await trio.sleep(MUTE_S / 2)
         feed = stage.feed
         feed.ledger.cut(feed.spec, [feed.edge("ETHUSDT")], cause="silence")
         stage.slot.replace("ETHUSDT")
         assert feed.subscribed == 1
+        await trio.sleep(MUTE_S / 4)
+        assert len(stage.dials_s) == 1  # the connection is young
+        await trio.sleep(MUTE_S)
+        stage.slot.replace("ETHUSDT")
         stage.slot.replace("ETHUSDT")  # one successor is enough
         new = await stage.line()
         assert await new.accept() == SYMBOLS
