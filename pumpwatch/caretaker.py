@@ -225,6 +225,7 @@ class Caretaker:
             writers_stopped=self.gate.is_stopped,
             working_on=upkeep.working_on,
             backup=self._describe_backup(),
+            backup_age_s=None if self._good is None else (now_ns - self._good.created_ns) / 1e9,
             proof=self._proof,
         )  # fmt: skip
 
