@@ -19,7 +19,7 @@ from pumpwatch.release import note_release
 from pumpwatch.restored import open_gaps_since_backup
 from pumpwatch.standing import DiskStanding, TierStanding, UpkeepStanding
 from pumpwatch.store.backup import Backups, open_folder
-from pumpwatch.store.backup_manifest import GOOD, State, newest_good
+from pumpwatch.store.backup_manifest import GOOD, State, last_full_ns, newest_good
 from pumpwatch.store.cold import ColdStore
 from pumpwatch.store.disk import DiskWatch, Level, watched_paths
 from pumpwatch.store.event_windows import Bundles, NoBundles
@@ -257,7 +257,7 @@ class Caretaker:
         text = ""
         if shown is not None:
             text = f"{shown.name} good, verified {_iso_s(shown.verified_ns)}"
-            full_ns = max((shown.full_verified_ns, good.full_verified_ns if good else 0))
+            full_ns = last_full_ns([shown])
             text += f", all of it {_iso_s(full_ns)}" if full_ns else ""
         if newest is not shown:
             text = f"{newest.name} {newest.state}" + (f"; {text}" if text else "")
