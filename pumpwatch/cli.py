@@ -21,6 +21,7 @@ from pumpwatch import (
     cli_drill,
     cli_gaps,
     cli_listings,
+    cli_migrate,
     cli_retention,
     cli_run,
     cli_seat,
@@ -82,6 +83,7 @@ schema.command("apply")(cli_data.schema_apply)
 schema.command("check")(cli_data.schema_check)
 app.add_typer(cli_backup.backup, name="backup")
 app.add_typer(cli_retention.retention, name="retention")
+app.add_typer(cli_migrate.migrate, name="migrate")
 app.add_typer(cli_upgrade.upgrade, name="upgrade")
 app.add_typer(cli_upgrade.secrets, name="secrets")
 app.command()(cli_upgrade.proof)

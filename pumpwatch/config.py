@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from pumpwatch.config_migration import MigrationConfig
 from pumpwatch.config_upkeep import BackupConfig, DiskConfig, RetentionConfig
 from pumpwatch.errors import ConfigError, UsageError
 from pumpwatch.settings import (
@@ -330,6 +331,7 @@ class Config(Section, frozen=True, kw_only=True):
     retention: RetentionConfig = msgspec.field(default_factory=RetentionConfig)
     disk: DiskConfig = msgspec.field(default_factory=DiskConfig)
     backup: BackupConfig = msgspec.field(default_factory=BackupConfig)
+    migration: MigrationConfig = msgspec.field(default_factory=MigrationConfig)
     system: SystemConfig = msgspec.field(default_factory=SystemConfig)
 
     def __post_init__(self) -> None:

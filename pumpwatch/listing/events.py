@@ -13,7 +13,7 @@ from pumpwatch.store.side_rows import side_row
 log = structlog.get_logger()
 
 MS_NS = 1_000_000
-State = Literal["pending", "complete", "partial"]
+State = Literal["pending", "complete", "partial", "imported"]
 Key = tuple[str, str, str]  # source, notice id, symbol
 
 TABLE = "listing_events"
