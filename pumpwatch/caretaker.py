@@ -174,7 +174,9 @@ class Caretaker:
         good, standing = self._good, self.standing()
         is_fresh = good is not None and self._backup is good
         text = (
-            "none is good" if good is None else f"{good.name} verified {_iso_s(good.verified_ns)}"
+            "none that is good"
+            if good is None
+            else f"{good.name} verified {_iso_s(good.verified_ns)}"
         )
         if self._daemon.config.questdb.mode == "external":
             text, is_fresh = "not ours to make", True
