@@ -62,25 +62,27 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": "drill", "AWS_SECRET_ACCESS_KEY": "drill",
 
 
 async def run(order: Order) -> Outcome:
-    """``count`` backups under load and as many flipped bytes, after everything that can fail."""
+    """``count`` backups under load, as many flipped bytes, and then everything that can fail."""
     outcome = Outcome()
     rng = random.Random(order.seed)
     async with stage(order.folder, order.seed, order.rate_per_s, SETTINGS) as (simulator, daemon):
         play = _Play(outcome, daemon, rng)
         await play.prepare(order.seed)
+        await play.start()
+        for number in range(order.count):
+            await play.cycle(number)
+        await play.flipped_bytes(order.count)
+        await play.failing(FAILURES_SHORT if order.count <= COUNT_SHORT else FAILURES)
+        await play.end()
         with s3_server() as url:
             async with run_relay(url) as relay:
                 with remote(relay.url):
                     await play.start()
                     await play.killed_in_each_phase()
                     await play.cut_upload(relay)
-                    await play.end()
-        await play.start()
-        await play.failing(FAILURES_SHORT if order.count <= COUNT_SHORT else FAILURES)
-        for number in range(order.count):
-            await play.cycle(number)
-        await play.flipped_bytes(order.count)
-        verdict = await reckon(outcome, simulator, daemon, kills=play.kills, not_traded=SYMBOL)
+                    verdict = await reckon(
+                        outcome, simulator, daemon, kills=play.kills, not_traded=SYMBOL
+                    )
     outcome.figures |= play.figures | {"tail_rows": verdict.tail_rows}
     return outcome
 
