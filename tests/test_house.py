@@ -24,7 +24,8 @@ FORBIDDEN_NAMES = {"utils", "common", "helpers", "manager", "handler", "base", "
 
 # What everybody may import; it imports nothing above itself.
 BASE = {
-    "errors", "clock", "model", "config", "config_migration", "config_upkeep", "settings", "log", "metrics", "version",
+    "errors", "clock", "model", "config", "config_migration", "config_upkeep", "settings", "log",
+    "metrics", "version",
     "rates", "balance", "budget", "capacity", "standing", "health", "health_line", "moments",
     "whole_file", "alert_rules", "alert_book", "alert_files",
 }  # fmt: skip
@@ -33,7 +34,8 @@ ROOTS = {
     "daemon", "monitor", "seat", "systemd", "feed_switch", "reload", "daemon_client", "sql_verb",
     "demo", "status", "schema_verbs", "environment", "init_config", "tally", "past",
     "cli", "cli_alerts", "cli_seat", "cli_check", "cli_data", "cli_gaps", "cli_print", "cli_run",
-    "cli_listings", "cli_migrate", "migrate_verbs", "moving", "cli_backup", "cli_retention", "cli_drill", "upkeep_verbs", "drills",
+    "cli_listings", "cli_migrate", "migrate_verbs", "moving", "cli_backup", "cli_retention",
+    "cli_drill", "upkeep_verbs", "drills",
     "__main__", "venues_page",
 }  # fmt: skip
 MAY_IMPORT = {
