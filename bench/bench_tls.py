@@ -1,14 +1,15 @@
-"""Over loopback sockets, plain and through TLS: server → tap → C → spool, without a database.
+"""Sockets → tap → lines → spool, without a database: plain TCP and TLS.
 
-The server is a process of its own (bench/frame_server.py), so that ``cpu_s`` is this process's
-alone: its event loop, TLS, the road, and the spool's write thread. One road a connection, as the
-daemon has one a feed. ``rows_per_s`` counts wall time, from the first byte asked for until all
-lies in segments; ``rows_per_cpu_s`` is what one core would do.
+The server is a process of its own (bench.frame_server) that sends prebuilt frames as fast as they
+are read; the measured process is built of the daemon's parts: tap, trio-websocket, road, spool. It
+has one core, the server the others. ``rows_per_s`` is by wall time, from the first dial until the
+last row lies in a segment; ``rows_per_cpu_s`` by this process's processor time.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import ssl
 import subprocess
@@ -24,178 +25,163 @@ import trustme
 from trio_websocket import ConnectionClosed, wrap_client_stream
 
 from bench.machine import emit, emit_machine
-from bench.messages import FORMS, Form, Stream, frame
-from bench.roads import FLUSH_BYTES, RECEIVE_NS, Road
+from bench.messages import FORMS, START_NS, Form, Stream, frame
+from bench.roads import FLUSH_BYTES, Road
 from pumpwatch.capture.tap import Tap
+from pumpwatch.capture.tls import TlsStream
 from pumpwatch.clock import SystemClock
 from pumpwatch.model import Record
 from pumpwatch.store.spool import Spool, run_spool
-from pumpwatch.store.spool_files import Cursor
 
 MIB = 1024 * 1024
 SEED = 20261125
-FEEDS = {"binance_futures": 1, "bybit_spot": 50, "phemex_futures": 1, "phemex_spot": 50}
-CONNECTIONS = (8, 56)
-ROWS = 2_000_000  # a round, over all connections
-ROUNDS = 3
-FLUSH_S = 0.01  # as the daemon does
-RELEASE_S = 0.05  # the disk must not fill
-TIMEOUT_S = 120
-TRADES = 1  # the table's number
+FLUSH_S = 0.01
+SYMBOLS = 100  # a connection
+# (feed, trades a message, connections, rows a connection)
+CASES = (
+    ("binance_futures", 1, 8, 150_000),
+    ("binance_futures", 1, 56, 25_000),
+    ("bybit_spot", 50, 8, 200_000),
+    ("gate_spot", 1, 8, 100_000),
+    ("phemex_futures", 1, 8, 100_000),
+)
+HOST = "localhost"
 
 
-class StandingClock:
-    """The messages' time: their stamps are old, and nobody may find that strange."""
-
-    def wall_ns(self) -> int:
-        """Always the same."""
-        return RECEIVE_NS
+def form_of(feed: str) -> Form:
+    """A feed's messages."""
+    return next(form for form in FORMS if form.feed == feed)
 
 
 @contextmanager
-def frame_server(frames: bytes, authority: trustme.CA | None) -> Iterator[int]:
-    """The server's port; it is gone with the block."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "frames").write_bytes(frames)
-        if authority is not None:
-            issued = authority.issue_cert("localhost", "127.0.0.1")
-            issued.private_key_and_cert_chain_pem.write_to_path(folder / "server.pem")
-        command = [sys.executable, "-m", "bench.frame_server", name]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        try:
-            assert process.stdout is not None
-            yield int(process.stdout.readline())
-        finally:
-            process.kill()
-            process.wait()
+def serving(folder: Path, certificate: Path | None) -> Iterator[int]:
+    """The server's port, while the block runs."""
+    command = [sys.executable, "-m", "bench.frame_server", str(folder)]
+    if certificate is not None:
+        command += ["--certificate", str(certificate)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        yield int(process.stdout.readline())
+    finally:
+        process.terminate()
+        process.wait(10)
 
 
 class Client:
-    """One connection and its road."""
+    """One connection: the daemon's way from a socket to its feed's lines."""
 
-    def __init__(self, form: Form, stream: Stream, feed: int, spool: Spool) -> None:
-        self.way = Road(form, stream, feed)
-        self.feed = feed
-        self.spool = spool
+    def __init__(self, form: Form, stream: Stream, rows: int, spool: Spool) -> None:
+        self.rows = rows
+        # The messages were made for START_NS: nothing of them is to count as history.
+        self.road = Road(form, stream, history_ns=2 * (time.time_ns() - START_NS))
+        self._spool = spool
 
-    def flush(self) -> None:
-        """What waits goes to the spool, as a feed hands it on."""
-        if self.way.rows.rows:
-            payload, rows, _ = self.way.rows.take()
-            self.spool.append(Record(table=TRADES, feed=self.feed, rows=rows, payload=payload))
+    @property
+    def is_done(self) -> bool:
+        """All rows went on."""
+        return bool(self.road.road.counts_now()["passed"] >= self.rows)
 
     def on_chunk(self, _: float) -> None:
-        """Behind every read."""
-        if self.way.rows.size_bytes >= FLUSH_BYTES:
+        """As the daemon: a record as soon as there is enough for one."""
+        if self.road.rows.size_bytes >= FLUSH_BYTES:
             self.flush()
 
-    async def run(self, port: int, context: ssl.SSLContext | None) -> None:
-        """Connect, read to the end."""
-        stream: trio.abc.Stream
-        if context is None:
-            stream = await trio.open_tcp_stream("127.0.0.1", port)
-        else:
-            stream = await trio.open_ssl_over_tcp_stream(
-                "127.0.0.1", port, ssl_context=context, https_compatible=True
-            )
-        tap = Tap(stream, self.way.intake, self.spool, StandingClock(), self.on_chunk)
+    def flush(self) -> None:
+        """Hand the lines on."""
+        if self.road.rows.rows:
+            payload, rows, _ = self.road.rows.take()
+            self._spool.append(Record(table=1, feed=1, rows=rows, payload=payload))
+
+    async def run(self, port: int, number: int, trust: ssl.SSLContext | None) -> None:
+        """Read until cancelled."""
+        stream: trio.abc.Stream = await trio.open_tcp_stream("127.0.0.1", port)
+        if trust is not None:
+            tls = TlsStream(stream, trust, HOST)
+            await tls.do_handshake()
+            stream = tls
+        tap = Tap(stream, self.road.intake, self._spool, SystemClock(), self.on_chunk)
         async with trio.open_nursery() as nursery:
-            socket = await wrap_client_stream(nursery, tap, "127.0.0.1", "/")  # type: ignore[arg-type]
+            socket = await wrap_client_stream(nursery, tap, HOST, f"/{number}")  # type: ignore[arg-type]
             try:
-                while True:
-                    await socket.get_message()
+                await socket.get_message()
             except ConnectionClosed:
-                pass
-            nursery.cancel_scope.cancel()
-        await trio.aclose_forcefully(stream)
-        self.flush()
+                return
 
 
-async def flush_loop(clients: list[Client]) -> None:
-    """What no read hands on, goes after 10 ms."""
-    while True:
-        await trio.sleep(FLUSH_S)
-        for client in clients:
-            client.flush()
-
-
-async def release_loop(spool: Spool) -> None:
-    """Everything counts as applied: segments go as soon as they are closed."""
-    while True:
-        await trio.sleep(RELEASE_S)
-        await spool.release(spool.files.table_ends())
-
-
-async def play(
-    form: Form, stream: Stream, count: int, port: int, context: ssl.SSLContext | None, folder: Path
-) -> tuple[list[Client], float, float]:
-    """One round of ``count`` fresh connections; returns them, wall and cpu seconds."""
-    spool = Spool(
-        folder, SystemClock(), random.Random(SEED), schema_version=1,
-        disk_bytes_max=8192 * MIB, fsync_s=1.0, buffer_bytes_max=64 * MIB,
-    )  # fmt: skip
-    applied: dict[int, Cursor] = {}
-    clients = [Client(form, stream, number % 12 + 1, spool) for number in range(count)]
-    with trio.fail_after(TIMEOUT_S):
+async def measure(
+    form: Form, streams: list[Stream], rows: int, port: int, trust: ssl.SSLContext | None,
+    directory: Path,
+) -> tuple[float, float]:  # fmt: skip
+    """(wall seconds, processor seconds) for all rows of all connections."""
+    with tempfile.TemporaryDirectory(dir=directory) as folder:
+        spool = Spool(
+            Path(folder), SystemClock(), random.Random(SEED), schema_version=1,
+            disk_bytes_max=8192 * MIB, fsync_s=1.0, buffer_bytes_max=64 * MIB,
+        )  # fmt: skip
+        clients = [Client(form, stream, rows, spool) for stream in streams]
         async with trio.open_nursery() as nursery:
-            await nursery.start(run_spool, spool, applied)
-            nursery.start_soon(flush_loop, clients)
-            nursery.start_soon(release_loop, spool)
-            cpu_s, wall_s = time.process_time(), time.perf_counter()
-            async with trio.open_nursery() as readers:
+            await nursery.start(run_spool, spool, {})
+            began_s, used_s = time.perf_counter(), time.process_time()
+            for number, client in enumerate(clients):
+                nursery.start_soon(client.run, port, number, trust)
+            while not all(client.is_done for client in clients):
+                await trio.sleep(FLUSH_S)
                 for client in clients:
-                    readers.start_soon(client.run, port, context)
-            await spool.written()
-            cpu_s, wall_s = time.process_time() - cpu_s, time.perf_counter() - wall_s
-            nursery.cancel_scope.cancel()
-    return clients, wall_s, cpu_s
-
-
-def measure(given: argparse.Namespace, feed: str, count: int, authority: trustme.CA | None) -> None:
-    """All rounds of one case; the best and the median are told."""
-    form = next(form for form in FORMS if form.feed == feed)
-    rows_each = given.rows // count // FEEDS[feed] * FEEDS[feed]
-    stream = Stream(form, SEED)
-    frames = b"".join(map(frame, stream.messages(rows_each, FEEDS[feed])))
-    context = None
-    if authority is not None:
-        context = ssl.create_default_context()
-        authority.configure_trust(context)
-    figures = []
-    with frame_server(frames, authority) as port:
-        for _ in range(given.rounds):
-            with tempfile.TemporaryDirectory(dir=given.directory) as folder:
-                clients, wall_s, cpu_s = trio.run(
-                    play, form, stream, count, port, context, Path(folder)
-                )
+                    client.flush()
             for client in clients:
-                client.way.check(rows_each)
-            figures.append((wall_s, cpu_s))
-    rows = rows_each * count
-    wall_s = min(wall for wall, _ in figures)
-    cpus = sorted(cpu for _, cpu in figures)
-    emit(
-        "tls", f"{feed} x{FEEDS[feed]}, {count} {'plain' if authority is None else 'tls'}", rows,
-        wall_s, rows_per_cpu_s=round(rows / cpus[0]),
-        rows_per_cpu_s_median=round(rows / cpus[len(cpus) // 2]),
-        bytes_per_row=round(len(frames) / rows_each),
-    )  # fmt: skip
+                client.flush()
+            await spool.written()
+            seconds = time.perf_counter() - began_s
+            cpu_s = time.process_time() - used_s
+            nursery.cancel_scope.cancel()
+        for client in clients:
+            client.road.check(rows)
+    return seconds, cpu_s
+
+
+def run_case(
+    case: tuple[str, int, int, int], authority: trustme.CA, directory: Path, rounds: int
+) -> None:
+    """Both ways, the best of some rounds each."""
+    feed, trades, connections, rows = case
+    form = form_of(feed)
+    with tempfile.TemporaryDirectory(dir=directory) as name:
+        folder = Path(name)
+        streams = [Stream(form, SEED + number, SYMBOLS) for number in range(connections)]
+        for number, stream in enumerate(streams):
+            frames = b"".join(map(frame, stream.messages(rows, trades)))
+            (folder / str(number)).write_bytes(frames)
+        certificate = folder / "server.pem"
+        authority.issue_cert(HOST).private_key_and_cert_chain_pem.write_to_path(str(certificate))
+        trust = ssl.create_default_context()
+        authority.configure_trust(trust)
+        for way, context in (("tcp", None), ("tls", trust)):
+            with serving(folder, certificate if context else None) as port:
+                found = [
+                    trio.run(measure, form, streams, rows, port, context, directory)
+                    for _ in range(rounds)
+                ]
+            wall_s, cpu_s = min(one[0] for one in found), min(one[1] for one in found)
+            total = rows * connections
+            emit(
+                "tls", f"{way} {feed} {trades} a message, {connections} connections", total, wall_s,
+                rows_per_cpu_s=round(total / cpu_s),
+            )  # fmt: skip
 
 
 def main() -> None:
-    """Every feed, both kinds of socket, few and many connections."""
+    """All cases."""
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--feed", choices=sorted(FEEDS), action="append")
-    arguments.add_argument("--rows", type=int, default=ROWS, help="over all connections")
-    arguments.add_argument("--rounds", type=int, default=ROUNDS)
     arguments.add_argument("--directory", type=Path, default=Path(tempfile.gettempdir()))
+    arguments.add_argument("--rounds", type=int, default=3)
     given = arguments.parse_args()
     emit_machine("tls")
-    for feed in given.feed or FEEDS:
-        for count in CONNECTIONS:
-            for authority in (None, trustme.CA()):
-                measure(given, feed, count, authority)
+    authority = trustme.CA()
+    cores = sorted(os.sched_getaffinity(0))
+    for case in CASES:
+        run_case(case, authority, given.directory, given.rounds)
+    assert sorted(os.sched_getaffinity(0)) == cores
 
 
 if __name__ == "__main__":

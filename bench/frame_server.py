@@ -1,8 +1,7 @@
-"""A venue that only sends: handshake, prebuilt frames as fast as TCP takes them, a close frame.
+"""A WebSocket server that only sends: prebuilt frames, as fast as its clients read.
 
-A process of its own, so that its work is nobody else's: ``python -m bench.frame_server FOLDER``
-serves the file ``frames`` of the folder to every connection, through TLS where ``server.pem`` lies
-beside it. Prints the port; ends by a signal.
+A process of its own with a thread a connection, so that it costs the measured process nothing.
+Prints its port. ``GET /NUMBER`` gets the bytes of the file of that number, then nothing more.
 """
 
 from __future__ import annotations
@@ -10,73 +9,65 @@ from __future__ import annotations
 import argparse
 import base64
 import hashlib
+import re
+import socket
 import ssl
-from functools import partial
+import threading
 from pathlib import Path
 
-import trio
-
-from bench.messages import CLOSE_FRAME
-
-GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
-HEADERS_END = b"\r\n\r\n"
-KEY = b"sec-websocket-key"
-SEND_BYTES = 64 * 1024  # a piece at a time, so that connections take turns
-BACKLOG = 128
+GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 4.2.2
+KEY = re.compile(rb"sec-websocket-key: *(\S+)", re.IGNORECASE)
+PATH = re.compile(rb"GET /(\d+) ")
+SEND_BYTES = 256 * 1024
 
 
-async def serve(frames: bytes, stream: trio.abc.Stream) -> None:
-    """One connection, from its handshake until the client has gone."""
-    head = bytearray()
-    while HEADERS_END not in head:
-        data = await stream.receive_some(4096)
-        if not data:
-            return
-        head += data
-    headers = dict(line.split(b": ", 1) for line in bytes(head).split(b"\r\n") if b": " in line)
-    key = next(value for name, value in headers.items() if name.lower() == KEY)
-    accept = base64.b64encode(hashlib.sha1(key.strip() + GUID).digest())
-    answer = (
-        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-WebSocket-Accept: " + accept + HEADERS_END
-    )
-    view = memoryview(frames)
-    try:
-        await stream.send_all(answer)
-        for at in range(0, len(view), SEND_BYTES):
-            await stream.send_all(view[at : at + SEND_BYTES])
-        await stream.send_all(CLOSE_FRAME)
-        while await stream.receive_some(4096):
-            pass
-    except trio.BrokenResourceError:
-        return  # the client does not say goodbye on the TLS layer
-
-
-async def listen(folder: Path) -> None:
-    """Serve until a signal comes."""
-    frames = (folder / "frames").read_bytes()
-    certificate = folder / "server.pem"
-    handler = partial(serve, frames)
-    async with trio.open_nursery() as nursery:
-        if certificate.exists():
-            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-            context.load_cert_chain(certificate)
-            start = partial(
-                trio.serve_ssl_over_tcp, handler, 0, context, host="127.0.0.1",
-                backlog=BACKLOG, https_compatible=True,
-            )  # fmt: skip
-        else:
-            start = partial(trio.serve_tcp, handler, 0, host="127.0.0.1", backlog=BACKLOG)
-        [listener] = await nursery.start(start)
-        socket = getattr(listener, "transport_listener", listener).socket
-        print(socket.getsockname()[1], flush=True)
+def serve(connection: socket.socket, folder: Path, context: ssl.SSLContext | None) -> None:
+    """One client to its end."""
+    with connection:
+        if context is not None:
+            connection = context.wrap_socket(connection, server_side=True)
+        head = b""
+        while b"\r\n\r\n" not in head:
+            more = connection.recv(4096)
+            if not more:
+                return
+            head += more
+        key, path = KEY.search(head), PATH.search(head)
+        assert key is not None
+        assert path is not None
+        accept = base64.b64encode(hashlib.sha1(key[1] + GUID).digest()).decode()
+        answer = (
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Sec-WebSocket-Accept: {accept}\r\n\r\n"
+        )
+        connection.sendall(answer.encode())
+        frames = memoryview((folder / path[1].decode()).read_bytes())
+        try:
+            for at in range(0, len(frames), SEND_BYTES):
+                connection.sendall(frames[at : at + SEND_BYTES])
+            while connection.recv(4096):  # until the client goes
+                pass
+        except OSError:
+            return  # the client has what it wants
 
 
 def main() -> None:
-    """Serve the folder."""
+    """Serve until the process is ended."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("folder", type=Path)
-    trio.run(listen, arguments.parse_args().folder)
+    arguments.add_argument("--certificate", type=Path, default=None)
+    given = arguments.parse_args()
+    context = None
+    if given.certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(given.certificate)
+    listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+    print(listener.getsockname()[1], flush=True)
+    while True:
+        connection, _ = listener.accept()
+        threading.Thread(
+            target=serve, args=(connection, given.folder, context), daemon=True
+        ).start()
 
 
 if __name__ == "__main__":

@@ -30,7 +30,6 @@ START_NS = 1_790_000_000 * SECOND_NS
 SYMBOLS = 500
 MANY = 50  # rows a message where the format has that: a busy 20 ms
 TEXT_FRAME = 0x81
-CLOSE_FRAME = b"\x88\x02\x03\xe8"  # 1000: done
 
 
 @dataclass

@@ -17,7 +17,9 @@ RECEIVE_NS = START_NS + 60 * SECOND_NS
 class Road:
     """A fresh connection of a feed: nothing seen, all instruments known."""
 
-    def __init__(self, form: Form, stream: Stream, feed: int = 1) -> None:
+    def __init__(
+        self, form: Form, stream: Stream, feed: int = 1, history_ns: int = HISTORY_NS
+    ) -> None:
         exchange, market_type = form.feed.split("_")
         self.table = InstrumentTable(exchange, market_type)
         for market in stream.markets:
@@ -26,7 +28,7 @@ class Road:
                 form.symbol(market.base), symbol, form.contract_value, form.price_exponent
             )
         self.rows = RowBuffer()
-        self.road = FeedRoad(form.parser, self.table, self.rows, VenueClock(), feed, HISTORY_NS)
+        self.road = FeedRoad(form.parser, self.table, self.rows, VenueClock(), feed, history_ns)
         self.intake = Intake(self.road)
 
     def feed(self, chunk: bytes) -> None:

@@ -25,6 +25,7 @@ from pumpwatch import (
     cli_retention,
     cli_run,
     cli_seat,
+    cli_upgrade,
 )
 from pumpwatch.errors import EXIT_GOOD, EXIT_UNAVAILABLE, EXIT_USAGE, PumpWatchError
 
@@ -83,6 +84,9 @@ schema.command("check")(cli_data.schema_check)
 app.add_typer(cli_backup.backup, name="backup")
 app.add_typer(cli_retention.retention, name="retention")
 app.add_typer(cli_migrate.migrate, name="migrate")
+app.add_typer(cli_upgrade.upgrade, name="upgrade")
+app.add_typer(cli_upgrade.secrets, name="secrets")
+app.command()(cli_upgrade.proof)
 app.command()(cli_drill.drill)
 app.command()(cli_seat.sql)
 app.command()(cli_seat.capacity)

@@ -26,6 +26,7 @@ from pumpwatch.capture.feed_state import FeedState
 from pumpwatch.capture.krw import KrwCoins
 from pumpwatch.capture.ledger import Ledger
 from pumpwatch.capture.pacing import ConnectPacer
+from pumpwatch.caretaker import Caretaker
 from pumpwatch.clock import Clock, SystemClock
 from pumpwatch.config import Config, RunOptions
 from pumpwatch.dashboard.actions import ActionDesk
@@ -100,9 +101,10 @@ class Daemon:
             if config.feeds[spec.name].enabled
         ]  # fmt: skip
         self.listing: ListingWatch | None = None  # there once the events are loaded
+        self.desk = ActionDesk()
+        self.caretaker = Caretaker(self)
         self.monitor = Monitor(self)
         self.seat = Seat(self)
-        self.desk = ActionDesk()
         self.switches = {feed.spec.name: FeedSwitch(feed, self.stop) for feed in self.feeds}
         offer_switches(self.desk, self.switches)
         self.alerts: AlertDesk | None = None
@@ -136,10 +138,12 @@ class Daemon:
             )  # fmt: skip
             async with trio.open_nursery() as store:
                 await store.start(run_spool, self.spool, self.watch.applied)
+                await self.caretaker.resume(sql)
                 self._start_writers(store, sender)
                 store.start_soon(self.watch.run)
                 store.start_soon(self.monitor.run)
                 store.start_soon(self.seat.run)
+                store.start_soon(self.caretaker.run)
                 store.start_soon(self._run_page)
                 store.start_soon(run_alerts, self._make_alerts)
                 past = Past(sql, self.tables, self.spool.files.table_ends(), self.ledger)
@@ -175,6 +179,7 @@ class Daemon:
 
     async def _prepare_schema(self, sql: Sql) -> None:
         spool_folder = self.config.data_dir / "spool"
+        await self.caretaker.prepare(sql)
         await apply_schema(sql, spool_is_empty=lambda: not any(spool_folder.glob("*.seg")))
         drift = await check_schema(sql)
         if drift:
@@ -205,7 +210,7 @@ class Daemon:
             writer = TableWriter(
                 progress, self.spool, sender, self.side.refused_line, self._child_rng(),
                 rows_max=self.config.writer.rows_max,
-                interval_s=self.config.writer.interval_ms / 1000,
+                interval_s=self.config.writer.interval_ms / 1000, gate=self.caretaker.gate,
             )  # fmt: skip
             self.writers.append(writer)
             nursery.start_soon(writer.run)

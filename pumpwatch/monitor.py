@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import psutil
 import structlog
 import trio
@@ -127,6 +128,7 @@ class Monitor:
             "daemon_rss_mib": self._process.memory_info().rss / 2**20,
             "database_rss_mib": self._database_rss_mib(),
             "differences": self.differences,
+            "upkeep": msgspec.to_builtins(daemon.caretaker.standing()),
         }
 
     def _feed_document(self, feed: FeedState) -> dict[str, Any]:

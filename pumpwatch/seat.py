@@ -138,6 +138,7 @@ class Seat:
             queries={k: histogram(v) for k, v in self.query_times.by_source.items()},
             tables=self.tables,
             alerts=self.alerts,
+            upkeep=daemon.caretaker.standing(),
             alert_deliveries=self.alert_deliveries,
             page_clients=self.page_clients,
             page_requests=dict(self.page_requests),

@@ -197,6 +197,39 @@ class DetectorStanding(msgspec.Struct, frozen=True, kw_only=True):
     error: str
 
 
+class TierStanding(msgspec.Struct, frozen=True, kw_only=True):
+    """Trades in one state: hot (memory), warm (native), cold (Parquet), gone."""
+
+    name: str
+    partitions: int
+    rows: int  # of gone: dropped since the daemon's start
+    bytes: int
+    oldest: str | None  # of gone: what is older than this goes, or went
+
+
+class DiskStanding(msgspec.Struct, frozen=True, kw_only=True):
+    """One file system that is looked after: the database's, the spool's, the backups'."""
+
+    name: str
+    path: str
+    level: str  # ok, warn, emergency, stop
+    used_share: float
+    free_bytes: int
+
+
+class UpkeepStanding(msgspec.Struct, frozen=True, kw_only=True):
+    """What is done for months of data."""
+
+    tiers: list[TierStanding] = []
+    days_left: float | None = None  # until the database's disk is full, at the last day's rate
+    disks: list[DiskStanding] = []
+    told: dict[str, str] = {}  # rule -> text: what the last runs complained of
+    writers_stopped: bool = False  # the database's disk is as good as full
+    working_on: str = ""  # backup, retention, cold, proof; empty: nothing right now
+    backup: str = "none yet"
+    proof: str = ""  # the last nightly line
+
+
 class AlertStanding(msgspec.Struct, frozen=True, kw_only=True):
     """One alert that stands."""
 
@@ -229,6 +262,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     tables: TablesStanding | None = None  # None: not asked yet, or no answer
     alerts: list[AlertStanding] = []
     alert_deliveries: dict[str, int] = {}  # delivered, failed, waiting
+    upkeep: UpkeepStanding = UpkeepStanding()
     page_clients: int = 0
     page_requests: dict[str, int] = {}  # by status class: 2xx, 4xx, 5xx, refused
 

@@ -36,7 +36,8 @@ ROOTS = {
     "cli", "cli_alerts", "cli_seat", "cli_check", "cli_data", "cli_gaps", "cli_print", "cli_run",
     "cli_listings", "cli_migrate", "migrate_verbs", "moving", "cli_backup", "cli_retention",
     "cli_drill", "upkeep_verbs", "drills",
-    "__main__", "venues_page",
+    "__main__", "venues_page", "caretaker", "caretaker_orders", "daemon_orders", "release",
+    "restored", "upgrade_verb", "cli_upgrade",
 }  # fmt: skip
 MAY_IMPORT = {
     "_fast": BASE,

@@ -28,6 +28,7 @@ from pumpwatch.capture.session import (
     SymbolRefused,
 )
 from pumpwatch.capture.tap import Tap
+from pumpwatch.capture.tls import TlsStream
 from pumpwatch.errors import FeedSilentError, VenueError
 from pumpwatch.model import Instrument
 from pumpwatch.venues.spec import Target
@@ -51,10 +52,13 @@ async def open_stream(url: str) -> tuple[trio.abc.Stream, str, str]:
     resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     if not is_tls:
         return await trio.open_tcp_stream(parts.hostname, port), host, resource
-    stream = await trio.open_ssl_over_tcp_stream(
-        parts.hostname, port, ssl_context=ssl.create_default_context(), https_compatible=True
-    )
-    await stream.do_handshake()
+    transport = await trio.open_tcp_stream(parts.hostname, port)
+    stream = TlsStream(transport, ssl.create_default_context(), parts.hostname)
+    try:
+        await stream.do_handshake()
+    except BaseException:
+        await trio.aclose_forcefully(transport)
+        raise
     return stream, host, resource
 
 

@@ -29,8 +29,11 @@ ANY_SYMBOL = "*"
 CONTRACT_VALUE = "contract_value"
 QUARANTINE = "quarantine"
 RESTART = "restart"
+RESTORE = "restore"  # the database is a backup's, and what came after it is not in it
 # Causes of spans in which nothing carried a symbol: two without a row between are one.
-CUTS = frozenset({"cut", "backpressure", "handover", "late_subscription", "refused", RESTART})
+CUTS = frozenset(
+    {"cut", "backpressure", "handover", "late_subscription", "refused", RESTART, RESTORE}
+)
 
 NEXT_ID = "next_id"  # the first id that could be missing came by itself
 LATE = "late"  # the stream brought the missing ids after all

@@ -18,6 +18,7 @@ from pumpwatch.store.progress import TableProgress
 from pumpwatch.store.schema import TABLES
 from pumpwatch.store.spool import Spool, run_spool
 from pumpwatch.store.writer import Quarantine, TableWriter
+from pumpwatch.store.writer_gate import WriterGate
 from tests.store.records import TRADES, SetClock, new_spool, record
 
 INTERVAL_S = 0.25
@@ -85,6 +86,7 @@ async def running(
     rows_max: int = 100_000,
     quarantine: Callable[[Road], Quarantine] | None = None,
     is_watched: bool = True,
+    gate: WriterGate | None = None,
     **spool_settings: Any,
 ) -> AsyncIterator[Road]:
     """Run the road; at the end the spool is sealed as it is."""
@@ -98,7 +100,7 @@ async def running(
         for name, progress in tables.items():
             road.writers[name] = TableWriter(
                 progress, spool, sender, take, random.Random(1),
-                rows_max=rows_max, interval_s=interval_s,
+                rows_max=rows_max, interval_s=interval_s, gate=gate,
             )  # fmt: skip
             nursery.start_soon(road.writers[name].run)
         if is_watched:
