@@ -14,7 +14,7 @@ help:
 	@echo "make test    the tests: units, the whole system against a real QuestDB, the C code's own checks"
 	@echo "make check   formatting, lint, types"
 	@echo "make drills  the long forms of all drills: 300 kills, 1,000 damaged spools, 20 full disks"
-	@echo "make bench   figures of this machine"
+	@echo "make bench   every bench, figures into bench/RESULTS.md"
 	@echo "make instructions         instructions per row of each format against bench/instructions.tsv"
 	@echo "make instructions-update  rewrite that table"
 	@echo "make asan    the C code's tests under AddressSanitizer and UBSan"
@@ -80,8 +80,9 @@ DRILLS ?= crash outage disk poison power burst shutdown
 drills: $(STAMP) $(EXTENSIONS)
 	@failed=0; for drill in $(DRILLS); do $(PY) -m pumpwatch drill $$drill --long --seed $(SEED) || failed=1; done; exit $$failed
 
+# All benches, half an hour on a quiet machine; BENCH="tls daemon" runs only these.
 bench: $(STAMP) $(EXTENSIONS)
-	$(PY) -m bench.bench_daemon
+	$(PY) -m bench.report $(BENCH)
 
 # cryptofeed wants a newer Python than PumpWatch does, and an environment of its own (AGPL: only run).
 PEERS_PYTHON ?= python3.13
