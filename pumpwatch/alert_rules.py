@@ -89,6 +89,18 @@ def _gap_lost(standing: Standing) -> Found:
             yield feed, f"{gaps} holes were declared lost in the last day"
 
 
+def _symbol_mute(standing: Standing) -> Found:
+    for feed in _recorded(standing):
+        for symbol in feed.backfill.mute_symbols if feed.backfill else ():
+            yield f"{feed.feed}/{symbol}", "it trades, and the stream brings nothing of it"
+
+
+def _times_apart(standing: Standing) -> Found:
+    for feed in _recorded(standing):
+        if feed.backfill and feed.backfill.times_apart:
+            yield feed.feed, "REST has other times than the stream: its rows go by ids only"
+
+
 def _balance(standing: Standing) -> Found:
     for difference in standing.differences:
         place, _, text = difference.partition(": ")
@@ -141,10 +153,31 @@ def _writer_faulty(standing: Standing) -> Found:
             yield writer.table, writer.error or "the database refuses the table's rows"
 
 
-def _disk(low: float, high: float) -> Callable[[Standing], Found]:
+def _disk(low: float, high: float, *levels: str) -> Callable[[Standing], Found]:
+    """By ``levels`` each file system that is looked after; before that, the one of data_dir."""
+
     def find(standing: Standing) -> Iterator[tuple[str, str]]:
-        if low <= standing.volume.used_share < high:
+        disks = standing.upkeep.disks
+        if not disks and low <= standing.volume.used_share < high:
             yield "", f"more than {low:.0%} of the disk of data_dir is in use"
+        for disk in disks:
+            if disk.level in levels:
+                yield disk.name, f"{disk.path} is on a disk that is fuller than {disk.level} allows"
+
+    return find
+
+
+def _writers_stopped(standing: Standing) -> Found:
+    if standing.upkeep.writers_stopped:
+        yield "", "the database's disk is full: rows wait in the spool until there is room"
+
+
+def _told(rule: str) -> Callable[[Standing], Found]:
+    """What the last run of retention, conversion or backup complained of."""
+
+    def find(standing: Standing) -> Iterator[tuple[str, str]]:
+        if rule in standing.upkeep.told:
+            yield "", standing.upkeep.told[rule]
 
     return find
 
@@ -189,6 +222,9 @@ def _listing_partial(standing: Standing) -> Found:
 
 
 def _backup_failed(standing: Standing) -> Found:
+    if "backup_failed" in standing.upkeep.told:
+        yield "", standing.upkeep.told["backup_failed"]
+        return
     operations = standing.tables.operations if standing.tables else []
     newest = next((o for o in operations if o.operation == "backup" and o.finished_at), None)
     if newest is not None and newest.result in BAD_RESULTS:
@@ -204,7 +240,7 @@ def _under_feed(subject: str) -> tuple[Key, ...]:
 
 
 def _under_database(_subject: str) -> tuple[Key, ...]:
-    return (("database_down", ""), ("database_suspended", "trades"))
+    return (("database_down", ""), ("database_suspended", "trades"), ("writers_stopped", ""))
 
 
 RULES: tuple[Rule, ...] = (
@@ -221,6 +257,10 @@ RULES: tuple[Rule, ...] = (
          above=_under_feed, help="a venue does not acknowledge symbols"),
     Rule(name="gap_lost", severity="digest", hold_s=0, find=_gap_lost, above=_under_feed,
          help="holes that could not be filled", tells_recovery=False),
+    Rule(name="symbol_mute", severity="notify", hold_s=0, find=_symbol_mute, above=_under_feed,
+         help="a symbol trades on a connection that brings nothing of it"),
+    Rule(name="rest_times_differ", severity="notify", hold_s=0, find=_times_apart,
+         help="a venue's lists give trades other times than its stream"),
     Rule(name="balance_broken", severity="page", hold_s=5, find=_balance,
          help="the counters do not add up: rows are not accounted for"),
     Rule(name="spool_filling", severity="notify", hold_s=30, find=_spool_filling,
@@ -239,9 +279,22 @@ RULES: tuple[Rule, ...] = (
     Rule(name="writer_faulty", severity="page", hold_s=10, find=_writer_faulty,
          above=_under_database, help="the database refuses a table's rows, whatever is in them"),
     Rule(name="disk_filling", severity="notify", hold_s=60,
-         find=_disk(DISK_SHARE_WARN, DISK_SHARE_PAGE), help="retention will drop days soon"),
-    Rule(name="disk_full", severity="page", hold_s=30, find=_disk(DISK_SHARE_PAGE, 2.0),
-         help="retention drops days"),
+         find=_disk(DISK_SHARE_WARN, DISK_SHARE_PAGE, "warn"),
+         help="retention will drop days soon"),
+    Rule(name="disk_full", severity="page", hold_s=30,
+         find=_disk(DISK_SHARE_PAGE, 2.0, "emergency", "stop"), help="retention drops days"),
+    Rule(name="disk_emergency", severity="page", hold_s=0, find=_told("disk_emergency"),
+         help="the oldest days go, for the disk's sake"),
+    Rule(name="disk_floor", severity="page", hold_s=0, find=_told("disk_floor"),
+         help="the disk is full, and nothing more may be dropped"),
+    Rule(name="writers_stopped", severity="page", hold_s=5, find=_writers_stopped,
+         help="the database's disk is as good as full: rows stay in the spool"),
+    Rule(name="retention_refused", severity="page", hold_s=0, find=_told("retention_refused"),
+         help="the clock contradicts the trades: nothing is dropped"),
+    Rule(name="retention_failed", severity="notify", hold_s=0, find=_told("retention_failed"),
+         help="old days could not be dropped, or a window in them not be copied"),
+    Rule(name="cold_failed", severity="page", hold_s=0, find=_told("cold_failed"),
+         help="an hour holds other rows as Parquet than before"),
     Rule(name="memory_high", severity="notify", hold_s=60, find=_memory,
          help="more memory than planned"),
     Rule(name="clock_offset", severity="notify", hold_s=60, find=_clock,
@@ -256,6 +309,10 @@ RULES: tuple[Rule, ...] = (
          is_urgent=True, help="the window of a listing is not complete"),
     Rule(name="backup_failed", severity="notify", hold_s=0, find=_backup_failed,
          help="the last backup failed, or differs from the data"),
+    Rule(name="backup_broken", severity="page", hold_s=0, find=_told("backup_broken"),
+         help="a backup that was good is not any more"),
+    Rule(name="backup_not_rotated", severity="notify", hold_s=0, find=_told("backup_not_rotated"),
+         help="old backups could not be removed"),
 )  # fmt: skip
 RULE_NAMES = tuple(rule.name for rule in RULES)
 

@@ -66,10 +66,34 @@ def render_status(document: dict[str, Any]) -> str:
         f"memory    daemon {document['daemon_rss_mib']:.0f} MiB,"
         f" database {document['database_rss_mib']:.0f} MiB",
         "balance   " + ("; ".join(document["differences"]) or "every row accounted for"),
+        *_upkeep_lines(document.get("upkeep", {})),
     ]
     lines += [f"          {feed['feed']}: {note}" for feed in document["feeds"]
               for note in _notes(feed)]  # fmt: skip
     return "\n".join(lines)
+
+
+def _upkeep_lines(upkeep: dict[str, Any]) -> list[str]:
+    """Tiers, disks, backup and the last nightly line."""
+    lines = [
+        f"{tier['name']:<10}{tier['rows']:,} rows, {tier['bytes'] / 2**20:,.1f} MiB"
+        + (f", {'older than' if tier['name'] == 'gone' else 'since'} {tier['oldest'][:16]}"
+           if tier["oldest"] else "")
+        for tier in upkeep.get("tiers", [])
+    ]  # fmt: skip
+    disks = [
+        f"{disk['name']} {disk['used_share']:.0%} ({disk['level']})"
+        for disk in upkeep.get("disks", [])
+    ]
+    if disks:
+        left = upkeep["days_left"]
+        more = f"; {left:,.0f} days left at this rate" if left is not None else ""
+        more += "; the writers wait for room" if upkeep["writers_stopped"] else ""
+        lines.append("disk      " + ", ".join(disks) + more)
+        lines.append(f"backup    {upkeep['backup']}")
+    if upkeep.get("proof"):
+        lines.append(f"proof     {upkeep['proof'].partition('; certificates')[0]}")
+    return lines
 
 
 def _notes(feed: dict[str, Any]) -> list[str]:
@@ -77,6 +101,11 @@ def _notes(feed: dict[str, Any]) -> list[str]:
     notes = [feed["error"]] if feed["error"] else []
     if feed["gaps_confirmed"]:
         notes.append(f"{feed['gaps_confirmed']} holes are confirmed (`gaps list --open`)")
+    backfill = feed["backfill"]
+    if backfill and backfill["unchecked_s"]:
+        longest = max(backfill["unchecked_s"].values())
+        notes.append(f"{len(backfill['unchecked_s'])} symbols are compared with REST too late,"
+                     f" the last one {longest:.0f} s ago")  # fmt: skip
     if feed["unchecked"]:
         notes.append(f"{feed['unchecked']} symbols without a trade since they are subscribed")
     return notes

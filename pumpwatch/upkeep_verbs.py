@@ -14,13 +14,15 @@ import msgspec
 import trio
 
 from pumpwatch.budget import host_memory_mib, plan_memory
+from pumpwatch.caretaker_orders import CREATE, RUN
 from pumpwatch.clock import SystemClock
 from pumpwatch.config import Config
+from pumpwatch.daemon_orders import through_daemon
 from pumpwatch.environment import read_runtime
 from pumpwatch.errors import MaintenanceBusyError, UsageError
 from pumpwatch.schema_verbs import connection, database
 from pumpwatch.store.backup import Backups, open_folder
-from pumpwatch.store.backup_manifest import RUNNING, Manifest, State
+from pumpwatch.store.backup_manifest import RUNNING, Manifest, State, last_full_ns
 from pumpwatch.store.backup_objects import make_key
 from pumpwatch.store.backup_recall import SpanResult, restore_span, restore_whole
 from pumpwatch.store.backup_remote import Remote
@@ -29,6 +31,7 @@ from pumpwatch.store.disk import DiskWatch, watched_paths
 from pumpwatch.store.event_windows import NoBundles
 from pumpwatch.store.ilp_client import IlpClient
 from pumpwatch.store.maintenance_lock import hold_maintenance
+from pumpwatch.store.nightly import OPERATION, PROOFS_SQL, broken_links
 from pumpwatch.store.operations import DirectSink, NoSink, OperationLog
 from pumpwatch.store.retention import Outcome, Retention, over_limit
 from pumpwatch.store.scratch_server import QUERY_S_MAX
@@ -70,7 +73,10 @@ def _backups(config: Config, sql: Sql, operations: OperationLog) -> Backups:
 
 def create(config: Config) -> State:
     """Make a backup and test it. Raises BackupError, MaintenanceBusyError."""
-    open_folder(config)  # refuse before a server is started
+    folder = open_folder(config)  # refuse before a server is started
+    answer = through_daemon(config, CREATE)
+    if answer is not None:
+        return folder.state(str(answer.result["name"]))
 
     async def task() -> State:
         async with (
@@ -142,6 +148,7 @@ def _row(state: State, location: str, shown: str) -> dict[str, Any]:
         "new_bytes": state.new_bytes,
         "rows": state.rows,
         "full_verified_at": _iso_s(state.full_verified_ns),
+        "last_full_at": _iso_s(last_full_ns([state])),
         "uploaded_at": _iso_s(state.uploaded_ns),
         "error": state.error,
     }
@@ -191,6 +198,23 @@ def create_key(config: Config) -> tuple[Path, str]:
     return path, make_key(path).public
 
 
+# --- proofs ---------------------------------------------------------------------------------------
+
+
+def proofs(config: Config) -> tuple[Rows, list[str]]:
+    """The nightly lines, oldest first, and what is wrong with their chain."""
+
+    async def task() -> Rows:
+        async with database(config) as address, connection(Sql(address)) as sql:
+            return [
+                {"written_at": _iso_s(int(at_ns)), "day": day, "result": result, "detail": detail}
+                for at_ns, day, result, detail in await sql.query(PROOFS_SQL, (OPERATION,))
+            ]
+
+    rows = trio.run(task)
+    return rows, broken_links([str(row["detail"]) for row in rows])
+
+
 # --- retention ------------------------------------------------------------------------------------
 
 
@@ -225,6 +249,10 @@ def plan_retention(config: Config, cutoff_ns: int | None) -> tuple[Rows, bool]:
 
 def run_retention(config: Config, cutoff_ns: int | None) -> Outcome:
     """Drop what is due. Raises RetentionRefusedError, MaintenanceBusyError."""
+    before = {} if cutoff_ns is None else {"before_ns": str(cutoff_ns)}
+    answer = through_daemon(config, RUN, **before)
+    if answer is not None:
+        return msgspec.convert(answer.result, type=Outcome)
 
     async def task() -> Outcome:
         async with _retention(config) as retention:

@@ -9,14 +9,25 @@ import pytest
 from pumpwatch.alert_rules import RULE_NAMES, RULES, find_signals
 from pumpwatch.standing import (
     DetectorStanding,
+    DiskStanding,
     ListingStanding,
     OperationStanding,
     Standing,
     TablesStanding,
+    UpkeepStanding,
     VolumeStanding,
     WriterStanding,
 )
-from tests.standings import connection, database, feed, process, spool, standing, with_feed
+from tests.standings import (
+    backfill,
+    connection,
+    database,
+    feed,
+    process,
+    spool,
+    standing,
+    with_feed,
+)
 
 ROOT = Path(__file__).parents[1]
 
@@ -36,6 +47,14 @@ def with_tables(**changes: Any) -> Standing:
         asked_at="", gaps=[], gaps_open={}, gaps_lost={}, listings=[], operations=[], disk_bytes=0
     )
     return standing(tables=msgspec.structs.replace(tables, **changes))
+
+
+def with_upkeep(**changes: Any) -> Standing:
+    return standing(upkeep=UpkeepStanding(**changes))
+
+
+def disk(name: str, level: str) -> DiskStanding:
+    return DiskStanding(name=name, path=f"/data/{name}", level=level, used_share=0.8, free_bytes=9)
 
 
 def backup(result: str, finished_at: str | None = "x") -> OperationStanding:
@@ -62,6 +81,9 @@ CASES: list[tuple[str, str, Standing]] = [
      with_feed("okx_spot", connections=[connection(3, state="waiting")])),
     ("symbols_missing", "okx_spot", with_feed("okx_spot", subscribed=9)),
     ("gap_lost", "okx_spot", with_tables(gaps_lost={"okx_spot": 2})),
+    ("symbol_mute", "okx_spot/BTCUSDT",
+     with_feed("okx_spot", backfill=backfill(mute_symbols=["BTCUSDT"]))),
+    ("rest_times_differ", "okx_spot", with_feed("okx_spot", backfill=backfill(times_apart=1))),
     ("balance_broken", "okx_spot", standing(differences=["okx_spot: road: 5 parsed"])),
     ("spool_filling", "", standing(spool=spool(disk_bytes=5000 * 2**20))),
     ("spool_stopped", "", standing(spool=spool(state="full"))),
@@ -74,6 +96,17 @@ CASES: list[tuple[str, str, Standing]] = [
         WriterStanding(table="trades", state="faulty", requests=1, retries=1, error="no table")])),
     ("disk_filling", "", standing(volume=VolumeStanding(used_bytes=71, free_bytes=29))),
     ("disk_full", "", standing(volume=VolumeStanding(used_bytes=86, free_bytes=14))),
+    ("disk_filling", "spool", with_upkeep(disks=[disk("spool", "warn")])),
+    ("disk_full", "backups", with_upkeep(disks=[disk("backups", "emergency")])),
+    ("disk_emergency", "", with_upkeep(told={"disk_emergency": "days go"})),
+    ("disk_floor", "", with_upkeep(told={"disk_floor": "nothing more may go"})),
+    ("writers_stopped", "", with_upkeep(writers_stopped=True)),
+    ("retention_refused", "", with_upkeep(told={"retention_refused": "the clock"})),
+    ("retention_failed", "", with_upkeep(told={"retention_failed": "no answer"})),
+    ("cold_failed", "", with_upkeep(told={"cold_failed": "other rows"})),
+    ("backup_failed", "", with_upkeep(told={"backup_failed": "no room"})),
+    ("backup_broken", "", with_upkeep(told={"backup_broken": "a byte"})),
+    ("backup_not_rotated", "", with_upkeep(told={"backup_not_rotated": "read-only"})),
     ("memory_high", "", standing(process=process(rss_bytes=4000 * 2**20))),
     ("clock_offset", "", standing(feeds=[feed(f.feed, lag_ms=-900.0) for f in standing().feeds])),
     ("loop_late", "", standing(process=process(loop_lag_s=1.5))),

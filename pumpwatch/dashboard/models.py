@@ -13,6 +13,7 @@ from pumpwatch.standing import (
     ListingStanding,
     ProcessStanding,
     SpoolStanding,
+    UpkeepStanding,
     VolumeStanding,
     WriterStanding,
 )
@@ -84,6 +85,7 @@ class SystemAnswer(msgspec.Struct, frozen=True, kw_only=True):
     spool: SpoolStanding
     database: DatabaseStanding
     volume: VolumeStanding
+    upkeep: UpkeepStanding
     writers: list[WriterStanding]
     differences: list[str]
     operations: list[dict[str, Any]]

@@ -96,6 +96,7 @@ async def system_status(state: State) -> SystemAnswer:
         spool=standing.spool,
         database=standing.database,
         volume=standing.volume,
+        upkeep=standing.upkeep,
         writers=standing.writers,
         differences=standing.differences,
         operations=[msgspec.structs.asdict(operation) for operation in operations],

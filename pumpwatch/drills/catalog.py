@@ -11,7 +11,17 @@ from pathlib import Path
 import msgspec
 import trio
 
-from pumpwatch.drills import burst, crash, disk, outage, poison, power, shutdown
+from pumpwatch.drills import (
+    backup,
+    burst,
+    crash,
+    disk,
+    outage,
+    poison,
+    power,
+    retention,
+    shutdown,
+)
 from pumpwatch.drills.outcome import Order, Outcome
 from pumpwatch.errors import EXIT_GOOD, EXIT_NO, PumpWatchError, UsageError
 
@@ -47,6 +57,13 @@ DRILLS = {
     ),
     "burst": Drill(
         burst.run, "a database at a tenth of the incoming rate", "seconds of it", 20, 300, 20_000,
+    ),
+    "backup": Drill(
+        backup.run, "backups killed, cut, failing, damaged, and under load", "backups", 3, 20,
+        20_000,
+    ),
+    "retention": Drill(
+        retention.run, "40 days on a small disk at 60, 75, 88 and 96 %", "full disks", 1, 5, 8_000,
     ),
     "shutdown": Drill(
         shutdown.run, "SIGTERM under load, every other time twice", "ends", 2, 20, 50_000,

@@ -80,7 +80,7 @@ async def run(order: Order) -> Outcome:
 @contextmanager
 def volume(place: Path, size_mib: int) -> Iterator[None]:
     """A file system of its own at ``place``, gone afterwards. Raises DrillError."""
-    place.mkdir(parents=True)
+    place.mkdir(parents=True, exist_ok=True)
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size_mib}m", "tmpfs", str(place)]
     done = subprocess.run(mount, capture_output=True, text=True, check=False)
     if done.returncode:

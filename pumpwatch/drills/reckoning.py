@@ -25,14 +25,17 @@ async def reckon(
     kills: Sequence[Kill] = (),
     spooled: pl.DataFrame | None = None,
     quarantined: pl.DataFrame | None = None,
+    not_traded: str = "",
 ) -> Verdict:
     """Settle, compare, end the daemon; adds to the outcome and returns the verdict.
 
-    ``spooled`` are keys that must be stored, ``quarantined`` keys that must not be.
+    ``spooled`` are keys that must be stored, ``quarantined`` keys that must not be; ``not_traded``
+    is a symbol that the drill made itself.
     """
     last = await settle(daemon, simulator)
     outcome.expect(last["differences"] == [], f"balance: {last['differences']}")
     stored = await fetch_stored(running_address(daemon.config))
+    stored = stored.filter(pl.col("symbol") != not_traded)
     daemon.signal(signal.SIGTERM)
     outcome.expect(await daemon.wait() == 0, f"the daemon's exit code is {daemon.exit_code}")
     await simulator.end()

@@ -53,6 +53,7 @@ class DaemonProcess:
         self.config_file = folder / "pumpwatch.toml"
         self.log_file = folder / "daemon.log"
         self.process: subprocess.Popen[bytes] | None = None
+        self.source: Path | None = None  # another release's checkout; None: this one
         folder.mkdir(parents=True, exist_ok=True)
         text = self._toml(simulator, questdb_toml) + extra_toml
         self.config_file.write_text(text, encoding="utf-8")
@@ -80,7 +81,7 @@ class DaemonProcess:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "pumpwatch", "run", "--config", str(self.config_file)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                env={**os.environ, "PYTHONUNBUFFERED": "1"}, cwd=self.source,
             )  # fmt: skip
 
     def status(self) -> dict[str, Any]:

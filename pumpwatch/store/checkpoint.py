@@ -27,12 +27,12 @@ from pumpwatch.store.partitions import (
     applied_txns,
     read_partitions,
 )
+from pumpwatch.store.writer_gate import HOLD_S_MAX
 
 log = structlog.get_logger()
 
 CHECKPOINT_FOLDER = ".checkpoint"
 DATABASE_FOLDER = "db"
-HOLD_S_MAX = 2.0  # the spool absorbs it; more would show as lag
 QUIET_S_MAX = 1.0  # of it, until all that was sent is applied; the checkpoint takes 0.4 s
 HOLD_TRIES = 5
 RETRY_PAUSE_S = 5.0
@@ -44,8 +44,11 @@ PARTITION_FOLDER = re.compile(r"(?P<span>\d{4}[-\dTW]*)(?:\.\d+)?")
 class WriterHold(Protocol):
     """How a backup has the writers wait (R18); the daemon gives one."""
 
-    def hold(self) -> AbstractAsyncContextManager[str]:
-        """Inside, nothing is sent to the database; gives where the spool stands, as a text."""
+    def hold(self) -> AbstractAsyncContextManager[str | None]:
+        """Inside, nothing is sent to the database; gives where the spool stands, as a text.
+
+        None: it could not be had now; try again. Longer than HOLD_S_MAX nobody waits.
+        """
         ...
 
 
@@ -53,7 +56,7 @@ class NoHold:
     """Where nobody can be asked to wait: counts are then taken on both sides of the checkpoint."""
 
     @asynccontextmanager
-    async def hold(self) -> AsyncIterator[str]:
+    async def hold(self) -> AsyncIterator[str | None]:
         """Holds nothing."""
         yield ""
 
@@ -121,17 +124,17 @@ async def _create(sql: SqlAccess, root: Path, hold: WriterHold, clock: Clock) ->
             await trio.sleep(RETRY_PAUSE_S)
         async with hold.hold() as position:
             held_s = trio.current_time()
-            was_held = bool(position)
-            if was_held and not await _is_quiet(sql):
+            if position is None or (position and not await _is_quiet(sql)):
                 continue
             before = await _count(sql, tables)
             await sql.execute("CHECKPOINT CREATE")
             after = await _count(sql, tables)
-            loose, files = await trio.to_thread.run_sync(list_files, root, dict(tables))
             created_ns = clock.wall_ns()
             held_s = trio.current_time() - held_s
-        if was_held and held_s > HOLD_S_MAX:
-            log.warning("writer_held_long", seconds=round(held_s, 2))
+        loose, files = await trio.to_thread.run_sync(list_files, root, dict(tables))
+        log.info("checkpoint_taken", held_s=round(held_s, 2))
+        # Whoever waited may have gone on before the end: then counts tell what moved.
+        was_held = bool(position) and held_s < HOLD_S_MAX
         return Checkpoint(
             created_ns=created_ns, was_held=was_held, spool_position=position,
             loose=loose, tables=files, before=before, after=after,

@@ -114,12 +114,29 @@ class DiskWatch:
         self.look()
 
     @property
+    def level(self) -> Level:
+        """Of the database's file system; OK where the database is not ours to look after."""
+        return self.volumes["database"].level if "database" in self.volumes else Level.OK
+
+    @property
+    def percent(self) -> float:
+        """How full the database's file system is; 0 where it is not ours."""
+        return self.volumes["database"].usage.percent if "database" in self.volumes else 0.0
+
+    @property
+    def used_bytes(self) -> int:
+        """Of the database's file system; 0 where it is not ours."""
+        return self.volumes["database"].usage.used_bytes if "database" in self.volumes else 0
+
+    @property
     def writers_stopped(self) -> bool:
         """Whether the writers must leave the database's file system alone."""
-        return self.volumes["database"].level is Level.STOP
+        return self.level is Level.STOP
 
     def bytes_over_emergency(self) -> int:
         """What must go from the database's file system until it is below that level."""
+        if "database" not in self.volumes:
+            return 0
         limit_percent = self._rules.emergency_percent - EASE_PERCENT
         return self.volumes["database"].usage.bytes_over(limit_percent)
 
@@ -134,7 +151,7 @@ class DiskWatch:
                      now=level.name, percent=round(volume.usage.percent, 1))  # fmt: skip
                 volume.level = level
                 self._on_change(name, level, volume.usage.percent)
-        if self.volumes["database"].level >= Level.EMERGENCY:
+        if self.level >= Level.EMERGENCY:
             self.emergency.set()
         elif self.emergency.is_set():
             self.emergency = trio.Event()
@@ -150,9 +167,10 @@ class DiskWatch:
 
 
 def watched_paths(config: Config) -> dict[str, Path]:
-    """Where the three lie; the database's only where it is ours."""
-    return {
+    """Where the three lie; the database's and its backups' only where the database is ours."""
+    ours = {
         "database": config.data_dir / "questdb",
-        "spool": config.data_dir / "spool",
         "backups": config.path(config.backup.directory),
     }
+    is_ours = config.questdb.mode == "embedded"
+    return {"spool": config.data_dir / "spool"} | (ours if is_ours else {})

@@ -11,7 +11,7 @@ import itertools
 import os
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -101,6 +101,8 @@ class ServerHandle:
         self.pid: int | None = None  # None: the server is not ours, or it is down right now
         self.restarts = 0
         self.ready = trio.Event()  # another one, unset, stands here while the server is down
+        # Starts it anew with these passwords; None: the server is not ours.
+        self.change_passwords: Callable[[tuple[str, str]], Awaitable[None]] | None = None
 
 
 async def run_server(
@@ -168,6 +170,8 @@ class _Embedded:
         self._launch: Launch
         self._handle: ServerHandle
         self._process: ServerProcess | None = None
+        self._is_planned_end = False
+        self._relaunch: Callable[[Ports, tuple[str, str]], Launch]
 
     async def start(self) -> ServerHandle:
         """Take over or start; the server answers then. Raises ServerError or ConfigError."""
@@ -177,6 +181,7 @@ class _Embedded:
             raise _start_error(error) from error
         _write_runtime(self._config, self._clock, self._launch.ports)
         self._handle = ServerHandle(self._launch.address)
+        self._handle.change_passwords = self._change_passwords
         self._show_up()
         return self._handle
 
@@ -184,7 +189,7 @@ class _Embedded:
         """Restart it whenever it dies and keep its log short, until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_keep_log_short, self._launch.log_file)
-            await self._keep_up(self._launch, self._handle)
+            await self._keep_up(self._handle)
 
     async def stop(self) -> None:
         """End it in order, else at once."""
@@ -202,11 +207,13 @@ class _Embedded:
         repository = embedded_files.maven_repository()
         jar = await in_thread(embedded_files.find_jar, repository, abandon_on_cancel=True)
 
+        self._relaunch = lambda ports, passwords: plan_launch(
+            self._config, heap_mib=self._heap_mib, java=java, jar=jar, ports=ports,
+            passwords=passwords,
+        )  # fmt: skip
+
         def plan(ports: Ports) -> Launch:
-            return plan_launch(
-                self._config, heap_mib=self._heap_mib, java=java, jar=jar, ports=ports,
-                passwords=passwords,
-            )  # fmt: skip
+            return self._relaunch(ports, passwords)
 
         launch = await self._take_over(plan)
         if launch is None:
@@ -284,24 +291,42 @@ class _Embedded:
 
     # --- the life after it ------------------------------------------------------------------------
 
-    async def _keep_up(self, launch: Launch, handle: ServerHandle) -> None:
+    async def _change_passwords(self, passwords: tuple[str, str]) -> None:
+        """End it in order; it comes up again with these, and whoever holds the address has them.
+
+        The server reads the one of HTTP at its start only (seen on 9.3.4).
+        """
+        assert self._process is not None
+        self._launch = self._relaunch(self._launch.ports, passwords)
+        address = self._handle.address
+        address.password, address.readonly_password = passwords
+        self._is_planned_end = True
+        self._handle.ready = trio.Event()
+        await self._process.stop()
+        await self._handle.ready.wait()
+
+    async def _keep_up(self, handle: ServerHandle) -> None:
         """Restart the server whenever it dies, for ever."""
         failures = 0
         while True:
             assert self._process is not None
             up_since_s = trio.current_time()
             await self._process.wait()
-            handle.ready, handle.pid = trio.Event(), None
-            handle.restarts += 1
-            log.error("server_died", pid=self._pid, exit_code=self._process.exit_code,
-                      reason=describe_fault(launch.log_file))  # fmt: skip
-            if trio.current_time() - up_since_s >= STEADY_S:
+            is_planned, self._is_planned_end = self._is_planned_end, False
+            if not is_planned:
+                handle.ready = trio.Event()
+                log.error("server_died", pid=self._pid, exit_code=self._process.exit_code,
+                          reason=describe_fault(self._launch.log_file))  # fmt: skip
+            handle.pid = None
+            handle.restarts += not is_planned
+            if is_planned or trio.current_time() - up_since_s >= STEADY_S:
                 failures = 0
             while not handle.ready.is_set():
-                await trio.sleep(backoff_s(failures, self._rng))
+                if not (is_planned and failures == 0):
+                    await trio.sleep(backoff_s(failures, self._rng))
                 failures += 1
                 try:
-                    await self._start(launch)
+                    await self._start(self._launch)
                 except (ServerError, OSError) as error:
                     log.error("server_restart_failed", message=str(error))  # noqa: TRY400
                 else:

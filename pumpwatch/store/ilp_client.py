@@ -87,12 +87,17 @@ class IlpClient:
         return _Line(
             httpx.AsyncClient(
                 base_url=address.http_url,
-                auth=httpx.BasicAuth(address.user, address.password),
+                auth=self._sign,
                 timeout=REQUEST_TIMEOUT_S,
                 trust_env=False,
                 transport=self._transport(),
             )
         )
+
+    def _sign(self, request: httpx.Request) -> httpx.Request:
+        """With the password of this moment: it may be changed while we run."""
+        flow = httpx.BasicAuth(self._address.user, self._address.password).auth_flow(request)
+        return next(flow)
 
     def renew(self) -> None:
         """Use new connections from now on; those under way finish on their own.

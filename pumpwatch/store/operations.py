@@ -10,10 +10,12 @@ from typing import Protocol
 
 import msgspec
 import structlog
+import trio
 
 from pumpwatch.clock import Clock
 from pumpwatch.store.ilp_client import IlpSender, Outcome
 from pumpwatch.store.side_rows import side_row
+from pumpwatch.store.side_tables import SideTables
 
 log = structlog.get_logger()
 
@@ -68,6 +70,18 @@ class DirectSink:
             log.warning("operation_not_noted", message=verdict.message)
 
 
+class SpoolSink:
+    """Through the spool, in the daemon: a row is kept although the database is away."""
+
+    def __init__(self, side: SideTables) -> None:
+        self._side = side
+
+    async def put(self, line: bytes) -> None:
+        """Append it."""
+        self._side.operation(line)
+        await trio.lowlevel.checkpoint()
+
+
 class NoSink:
     """Where no database runs: the log has it all the same."""
 
@@ -90,6 +104,17 @@ class OperationLog:
         await self._sink.put(row.line())
         log.info("operation_started", operation=operation, subject=subject)
         return row
+
+    async def note(self, operation: str, subject: str, result: str, detail: str) -> None:
+        """Something that is done as it is noted."""
+        now_ns = self._clock.wall_ns()
+        row = Operation(
+            started_ns=now_ns, operation=operation, subject=subject, result=result, detail=detail,
+            finished_ns=now_ns,
+        )  # fmt: skip
+        await self._sink.put(row.line())
+        log.info("operation_noted", operation=operation, subject=subject, result=result,
+                 detail=detail)  # fmt: skip
 
     async def end(self, row: Operation, result: str, detail: str) -> Operation:
         """Note how it ended."""

@@ -94,6 +94,7 @@ class Retention:
         window_s: tuple[int, int],  # before and after a listing
         data_dir: Path,
         alert: Alert = lambda rule, text: None,
+        on_outcome: Callable[[Outcome], None] = lambda outcome: None,
     ) -> None:
         self._sql = sql
         self._rules = rules
@@ -104,6 +105,7 @@ class Retention:
         self._before_s, self._after_s = window_s
         self._data_dir = data_dir
         self._alert = alert
+        self._on_outcome = on_outcome
         self._pending_bytes = 0  # dropped, but not yet given back by the file system
         self._last_look: tuple[int, float] | None = None  # wall ns, the kernel's s
 
@@ -187,7 +189,8 @@ class Retention:
                 self._check_jump()
                 outcome = await self._run(cutoff_ns)
             except RetentionRefusedError as error:
-                self._alert("retention_refused", str(error))
+                if cutoff_ns is None:  # else whoever named it is told
+                    self._alert("retention_refused", str(error))
                 await self._operations.end(row, "refused", str(error))
                 raise
             except PumpWatchError as error:
@@ -196,6 +199,7 @@ class Retention:
                 raise
             result = "failed" if outcome.problems else "good"
             await self._operations.end(row, result, outcome.detail())
+            self._on_outcome(outcome)
             return outcome
 
     def _check_jump(self) -> None:
@@ -264,10 +268,9 @@ class Retention:
 
     async def _make_room(self, now_ns: int, problems: list[str]) -> list[Drop]:
         """The 25-day rule, then the oldest days down to the floor; the alert comes first."""
-        usage = self._disk.volumes["database"].usage
         self._alert(
             "disk_emergency",
-            f"the database's disk is {usage.percent:.1f} % full: days before the last"
+            f"the database's disk is {self._disk.percent:.1f} % full: days before the last"
             f" {self._rules.emergency_days} are dropped, then the oldest of the others down to"
             f" {self._rules.floor_days}",
         )
@@ -285,11 +288,11 @@ class Retention:
             drops += await self._drop(plan, now_ns, problems)
             wanted_bytes = self._bytes_over() - self._pending_bytes
         if self._level() >= Level.EMERGENCY and wanted_bytes > 0:
-            percent = self._disk.volumes["database"].usage.percent
             self._alert(
                 "disk_floor",
-                f"the database's disk is still {percent:.1f} % full, and nothing more may be"
-                f" dropped: the last {self._rules.floor_days} days stay, and listing windows that"
+                f"the database's disk is still {self._disk.percent:.1f} % full, and nothing"
+                f" more may be dropped: the last {self._rules.floor_days} days stay, and listing"
+                " windows that"
                 " are not kept elsewhere. Make room on it or enlarge it",
             )
         return drops
@@ -301,7 +304,7 @@ class Retention:
         if not plan.drops:
             return []
         before = await read_partitions(self._sql, plan.table)
-        used_bytes = self._disk.volumes["database"].usage.used_bytes
+        used_bytes = self._disk.used_bytes
         log.warning("partitions_drop", table=plan.table, first=plan.drops[0].partition,
                     last=plan.drops[-1].partition, count=len(plan.drops),
                     reason=plan.drops[0].reason)  # fmt: skip
@@ -344,7 +347,7 @@ class Retention:
         """
         for _ in range(int(GONE_S_MAX / GONE_POLL_S)):
             self._look()
-            gone_bytes = used_bytes - self._disk.volumes["database"].usage.used_bytes
+            gone_bytes = used_bytes - self._disk.used_bytes
             self._pending_bytes = max(0, plan.freed_bytes - gone_bytes)
             if not self._pending_bytes or self._level() < Level.EMERGENCY:
                 return
@@ -366,7 +369,7 @@ class Retention:
         self._disk.look()
 
     def _level(self) -> Level:
-        return self._disk.volumes["database"].level
+        return self._disk.level
 
     def _bytes_over(self) -> int:
         return self._disk.bytes_over_emergency()

@@ -37,6 +37,7 @@ MIGRATIONS = read_migrations(schema_folder())
 SCHEMA_VERSION = MIGRATIONS[-1].number
 VERSION_TABLE = "schema_version"
 
+UNKNOWN = "no such column is known"
 VISIBLE_S_MAX = 30.0  # until a change of one table is applied; it waits behind that table's WAL
 VISIBLE_POLL_S = 0.02
 
@@ -56,15 +57,21 @@ async def apply_schema(
 
     A change that does more than add tables or columns wants an empty spool: its records were made
     for the old tables (R19). Raises SchemaError, before anything is changed, where it is not empty
-    or where the database is newer than we are.
+    or where the database is newer than we are and lacks what we need: a newer release that only
+    added tables and columns can be gone back from.
     """
     version = await read_version(sql)
     last = migrations[-1].number
     if version > last:
-        raise SchemaError(
-            f"the database has schema version {version}, this PumpWatch knows {last}: run the newer"
-            " PumpWatch again (nothing was changed)"
-        )
+        missing = await check_schema(sql, migrations=migrations)
+        if missing:
+            raise SchemaError(
+                f"the database has schema version {version}, this PumpWatch knows {last} and misses"
+                f" {'; '.join(missing[:5])}: run the newer PumpWatch again, or restore a backup"
+                " from before the upgrade (nothing was changed)"
+            )
+        log.warning("schema_newer", database=version, known=last,
+                    message="a newer PumpWatch ran here; it only added to the tables")  # fmt: skip
     pending = [migration for migration in migrations if migration.number > version]
     deep = [migration for migration in pending if not migration.is_additive]
     if deep and not spool_is_empty():
@@ -140,7 +147,10 @@ async def _until(condition: Callable[[], Awaitable[bool]], name: str) -> None:
 
 
 async def check_schema(sql: Sql, *, migrations: Sequence[Migration] = MIGRATIONS) -> list[str]:
-    """What differs from the tables that ``migrations`` make, a line each; empty: nothing."""
+    """What differs from the tables that ``migrations`` make, a line each; empty: nothing.
+
+    Columns that a newer release added are no difference: its version says that it ran here.
+    """
     tables = {row["table_name"]: row for row in await sql.query_dicts(TABLES_SQL)}
     views = {
         row["view_name"]: row
@@ -159,7 +169,8 @@ async def check_schema(sql: Sql, *, migrations: Sequence[Migration] = MIGRATIONS
             found += _view_differences(shape, views.get(name))
         else:
             found += _column_differences(shape, await _columns(sql, name))
-    return found
+    is_newer = await read_version(sql) > migrations[-1].number
+    return [text for text in found if not (is_newer and UNKNOWN in text)]
 
 
 def _table_differences(shape: TableShape, row: dict[str, Any]) -> list[str]:
@@ -185,7 +196,7 @@ def _column_differences(shape: TableShape, columns: dict[str, dict[str, Any]]) -
         place = f"{shape.name}.{name}"
         wanted = shape.columns.get(name)
         if wanted is None:
-            found.append(f"{place}: no such column is known ({row['type']})")
+            found.append(f"{place}: {UNKNOWN} ({row['type']})")
             continue
         if row["type"] != wanted:
             found.append(f"{place}: type is {row['type']}, not {wanted}")

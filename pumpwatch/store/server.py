@@ -18,8 +18,11 @@ PASSWORD = re.compile(r"[!-~]{1,200}")  # what server.conf, HTTP and PGWire all 
 PASSWORD_BYTES = 32
 
 
-class ServerAddress(msgspec.Struct, frozen=True, kw_only=True):
-    """A database and both users: the one who writes and the one who answers questions."""
+class ServerAddress(msgspec.Struct, kw_only=True):
+    """A database and both users: the one who writes and the one who answers questions.
+
+    Not frozen: whoever holds it asks with the new passwords once they were changed.
+    """
 
     http_url: str  # no slash at the end
     pg_host: str
@@ -128,6 +131,13 @@ def read_password(config: Config, key: str) -> str:
             " without spaces"
         )
     return password
+
+
+def new_passwords(config: Config) -> tuple[str, str]:
+    """Write new random ones over both files of the embedded server; returns them."""
+    for name in (config.questdb.password_file, config.questdb.readonly_password_file):
+        write_private(config.path(name), secrets.token_urlsafe(PASSWORD_BYTES) + "\n")
+    return read_passwords(config)
 
 
 def ensure_passwords(config: Config) -> tuple[str, str]:

@@ -91,6 +91,10 @@ class SideTables:
         """A row of listing_events, as pumpwatch.listing makes it."""
         self._append("listing_events", [line])
 
+    def operation(self, line: bytes) -> None:
+        """A row of operations, as pumpwatch.store.operations makes it."""
+        self._append("operations", [line])
+
     def close(self) -> None:
         """End the quarantine's overflow file."""
         self.quarantine.close()

@@ -21,6 +21,7 @@ from pumpwatch.store.progress import TableProgress
 from pumpwatch.store.segment import MIB
 from pumpwatch.store.spool import Spool
 from pumpwatch.store.spool_files import BIG_TABLE, TableBatch
+from pumpwatch.store.writer_gate import WriterGate
 
 log = structlog.get_logger()
 
@@ -51,6 +52,7 @@ class TableWriter:
         *,
         rows_max: int,
         interval_s: float,
+        gate: WriterGate | None = None,
     ) -> None:
         self.progress = progress
         self.state = "idle"  # idle, sending, waiting, retrying, faulty
@@ -63,6 +65,7 @@ class TableWriter:
         self._rng = rng
         self._rows_max = rows_max
         self._interval_s = interval_s
+        self._gate = gate or WriterGate()
 
     async def run(self) -> None:
         """Send until cancelled."""
@@ -185,7 +188,7 @@ class TableWriter:
 
     async def _send(self, body: bytes) -> Verdict:
         self.requests += 1
-        async with trio.open_nursery() as nursery:
+        async with self._gate.turn(), trio.open_nursery() as nursery:
             nursery.start_soon(self._tell_of_silence)
             verdict = await self._sender.send(body)
             nursery.cancel_scope.cancel()

@@ -18,6 +18,7 @@ from pumpwatch.store.progress import TableProgress
 from pumpwatch.store.schema import TABLES
 from pumpwatch.store.spool import Spool, run_spool
 from pumpwatch.store.writer import Quarantine, TableWriter
+from pumpwatch.store.writer_gate import WriterGate
 from tests.store.records import TRADES, SetClock, new_spool, record
 
 INTERVAL_S = 0.25
@@ -57,11 +58,12 @@ class Road:
         found = []
         for feed in {*self.spool.spooled_by_feed, *recovery.rows_by_feed}:
             spooled = self.spool.spooled_by_feed[feed]
+            replayed = recovery.rows_by_feed.get(feed, 0)
             counted = FeedBalance(
                 feed=str(feed), parsed=spooled, passed=spooled, repeated=0, history_skipped=0,
                 quarantined=0, buffered=0, queued=0, spooled=spooled,
-                replayed=recovery.rows_by_feed.get(feed, 0),
-                passed_on=spooled + recovery.rows_by_feed.get(feed, 0) - self.spool.lost_by_feed[feed],
+                replayed=replayed,
+                passed_on=spooled + replayed - self.spool.lost_by_feed[feed],
                 accepted=self.trades.accepted_by_feed[feed],
                 applied=self.trades.applied_by_feed[feed],
                 refused=self.trades.refused_by_feed[feed],
@@ -84,6 +86,7 @@ async def running(
     rows_max: int = 100_000,
     quarantine: Callable[[Road], Quarantine] | None = None,
     is_watched: bool = True,
+    gate: WriterGate | None = None,
     **spool_settings: Any,
 ) -> AsyncIterator[Road]:
     """Run the road; at the end the spool is sealed as it is."""
@@ -97,7 +100,7 @@ async def running(
         for name, progress in tables.items():
             road.writers[name] = TableWriter(
                 progress, spool, sender, take, random.Random(1),
-                rows_max=rows_max, interval_s=interval_s,
+                rows_max=rows_max, interval_s=interval_s, gate=gate,
             )  # fmt: skip
             nursery.start_soon(road.writers[name].run)
         if is_watched:

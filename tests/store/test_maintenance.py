@@ -112,6 +112,22 @@ async def test_a_full_disk_does_not_wait_for_the_hour(rig: Rig, autojump_clock: 
         nursery.cancel_scope.cancel()
 
 
+async def test_a_disk_that_fills_right_after_a_run_does_not_wait(
+    rig: Rig, autojump_clock: MockClock
+) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.run, 1)
+        await trio.sleep(70)  # the run of the start is a minute ago
+        rig.percent = 90
+        await trio.sleep(65)
+        assert len(rig.times("retention")) == 2
+        await trio.sleep(200)
+        assert len(rig.times("retention")) == 2  # it stays full: nothing more can be done at once
+        await trio.sleep(200)
+        assert len(rig.times("retention")) == 3
+        nursery.cancel_scope.cancel()
+
+
 @pytest.mark.parametrize("error", [ServerError("gone"), MaintenanceBusyError("busy"), OSError(28)])
 async def test_what_fails_is_tried_again_soon_and_ends_nothing(
     rig: Rig, autojump_clock: MockClock, error: Exception
@@ -155,3 +171,72 @@ def test_the_lock_names_its_holder_and_goes_with_it(tmp_path: Path) -> None:
         raise AssertionError
     with hold_maintenance(tmp_path, "a shorter one"):
         pass
+
+
+# --- orders and what is told ----------------------------------------------------------------------
+
+
+async def test_an_order_is_carried_out_at_once_and_never_beside_other_work(
+    rig: Rig, autojump_clock: MockClock
+) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.run, 1)
+        await trio.sleep(1000)
+        asked_s = trio.current_time()
+        order = rig.upkeep.orders.give("backup", rig.backups.create)
+        await order.ended.wait()
+        assert order.error is None
+        assert rig.times("backup") == [asked_s]
+        assert rig.upkeep.orders.find(order.number) is order
+        nursery.cancel_scope.cancel()
+
+
+async def test_an_order_that_fails_says_so_and_ends_nothing(
+    rig: Rig, autojump_clock: MockClock
+) -> None:
+    def fail() -> None:
+        raise BackupError("no room")
+
+    rig.backups.fail = fail
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.run, 3)
+        first = rig.upkeep.orders.give("backup", rig.backups.create)
+        await first.ended.wait()
+        assert str(first.error) == "no room"
+        rig.backups.fail = lambda: None
+        second = rig.upkeep.orders.give("backup", rig.backups.create)
+        await second.ended.wait()
+        assert second.error is None
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_complaint_stands_until_the_same_work_goes_well(
+    rig: Rig, autojump_clock: MockClock
+) -> None:
+    told = rig.upkeep.told
+    complaints = ["the clock"]
+
+    def fail() -> None:
+        if complaints:
+            told.tell("retention_refused", complaints.pop())
+            raise ServerError("refused")
+
+    rig.retention.fail = fail
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.run, 2)
+        await trio.sleep(RETRY_S - 10)
+        assert told.standing == {"retention_refused": "the clock"}  # cold went well meanwhile
+        await trio.sleep(100)
+        assert told.standing == {}
+        nursery.cancel_scope.cancel()
+
+
+async def test_the_proof_comes_after_the_nights_backup(rig: Rig, autojump_clock: MockClock) -> None:
+    class Proofs(Part):
+        def is_due(self) -> bool:
+            return bool(rig.times("backup")) and not rig.times("proof")
+
+    rig.upkeep.nightly = cast("Any", Proofs(rig.turns, "proof"))
+    await rig.run(5)
+    (backup_s,), (proof_s,) = rig.times("backup"), rig.times("proof")
+    assert backup_s < proof_s < backup_s + 100

@@ -105,14 +105,26 @@ async def test_an_apply_that_was_cut_short_goes_on(empty_database: Sql) -> None:
     ]
 
 
-async def test_a_newer_database_is_refused_and_left_alone(tables: Sql) -> None:
+async def test_a_newer_database_that_lacks_something_is_refused_and_left_alone(
+    tables: Sql,
+) -> None:
     await change(
         tables, f"INSERT INTO schema_version VALUES (now(), {SCHEMA_VERSION + 1}, 'to_come')"
     )
+    await change(tables, "ALTER TABLE quarantine DROP COLUMN raw")
     with pytest.raises(SchemaError, match=f"version {SCHEMA_VERSION + 1}.*knows") as caught:
         await apply_schema(tables, spool_is_empty=is_empty)
     assert caught.value.exit_code == EXIT_CONFIG
+    assert await check_schema(tables) == ["quarantine.raw: is missing"]
+
+
+async def test_a_newer_database_that_has_only_more_can_be_gone_back_to(tables: Sql) -> None:
+    await apply_schema(tables, spool_is_empty=never, migrations=[*MIGRATIONS, ADD_NOTE])
+    before = await tables.query(TABLE_IDS_SQL), await tables.query("SELECT * FROM schema_version")
+    await apply_schema(tables, spool_is_empty=never)
     assert await check_schema(tables) == []
+    after = await tables.query(TABLE_IDS_SQL), await tables.query("SELECT * FROM schema_version")
+    assert before == after
 
 
 async def test_somebody_elses_table_of_our_name_is_refused_and_left_alone(
@@ -132,7 +144,10 @@ async def test_somebody_elses_table_of_our_name_is_refused_and_left_alone(
 async def test_a_new_column_is_added_under_a_full_spool(tables: Sql) -> None:
     await apply_schema(tables, spool_is_empty=never, migrations=[*MIGRATIONS, ADD_NOTE])
     assert await check_schema(tables, migrations=[*MIGRATIONS, ADD_NOTE]) == []
-    assert await check_schema(tables) == ["trades.note: no such column is known (VARCHAR)"]
+    await change(tables, "ALTER TABLE trades ADD COLUMN other VARCHAR")
+    assert await check_schema(tables, migrations=[*MIGRATIONS, ADD_NOTE]) == [
+        "trades.other: no such column is known (VARCHAR)"
+    ]
 
 
 async def test_a_new_column_that_a_crash_left_unnoted_is_no_obstacle(tables: Sql) -> None:
@@ -143,7 +158,9 @@ async def test_a_new_column_that_a_crash_left_unnoted_is_no_obstacle(tables: Sql
 
 async def test_any_other_change_wants_an_empty_spool(tables: Sql) -> None:
     later = [*MIGRATIONS, LONGER_TTL]
-    with pytest.raises(SchemaError, match=f"{LONGER_TTL.number:03d}_ttl needs an empty spool") as caught:
+    with pytest.raises(
+        SchemaError, match=f"{LONGER_TTL.number:03d}_ttl needs an empty spool"
+    ) as caught:
         await apply_schema(tables, spool_is_empty=is_full, migrations=later)
     assert caught.value.exit_code == EXIT_CONFIG
     assert await check_schema(tables) == []

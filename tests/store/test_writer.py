@@ -25,6 +25,7 @@ from pumpwatch.store.writer import (
     SIDE_INTERVAL_S,
     SILENT_S,
 )
+from pumpwatch.store.writer_gate import WriterGate
 from tests.store.fake_server import (
     POISON,
     FakeServer,
@@ -62,6 +63,37 @@ def gaps_between(server: FakeServer) -> list[float]:
 
 def bad(serial: int, feed: int = 1) -> bytes:
     return lines_of(TRADES, [serial], feed, POISON)[0]
+
+
+# --- the gate -------------------------------------------------------------------------------------
+
+
+async def test_a_full_disk_keeps_every_row_in_the_spool_until_there_is_room(
+    tmp_path: Path, server: FakeServer, autojump_clock: MockClock
+) -> None:
+    gate = WriterGate()
+    async with running(tmp_path, server.client(), server, gate=gate) as road:
+        gate.stop(stopped=True)
+        road.append(*range(100))
+        await trio.sleep(3600)
+        assert server.requests == []
+        gate.stop(stopped=False)
+        await road.until_applied()
+    assert b"".join(body for _, body in server.requests) == b"".join(lines_of(TRADES, range(100)))
+
+
+async def test_nothing_is_sent_while_a_checkpoint_is_taken(
+    tmp_path: Path, server: FakeServer, autojump_clock: MockClock
+) -> None:
+    gate = WriterGate()
+    async with running(tmp_path, server.client(), server, gate=gate) as road:
+        async with gate.hold() as position:
+            assert position
+            road.append(*range(100))
+            await trio.sleep(1.9)
+            assert server.requests == []
+        await road.until_applied()
+    assert balance_of(road) == (100, 100, 0)
 
 
 # --- sending --------------------------------------------------------------------------------------

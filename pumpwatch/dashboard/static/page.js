@@ -125,7 +125,7 @@ function showRoad({ feeds, differences, spool }) {
   chip.className = `chip ${differences.length ? "bad" : "good"}`;
 }
 
-function showStore({ spool, database, volume, process, applied_lag }, health) {
+function showStore({ spool, database, volume, process, applied_lag, upkeep }, health) {
   const part = health.parts.find(({ name }) => name === "database");
   const chip = byId("database-state");
   say(chip, part.state === "ok" ? "database answers" : part.text);
@@ -133,10 +133,21 @@ function showStore({ spool, database, volume, process, applied_lag }, health) {
   byId("store").dataset.health = part.state;
   meter("spool on disk", `${bytes(spool.disk_bytes)} of ${bytes(spool.disk_bytes_max)}`, spool.disk_bytes / spool.disk_bytes_max);
   meter("disk", `${bytes(volume.free_bytes)} free`, volume.used_bytes / (volume.used_bytes + volume.free_bytes || 1));
+  showUpkeep(upkeep);
   const used = process.rss_bytes + database.rss_bytes;
   meter("memory", `daemon ${bytes(process.rss_bytes)}, database ${bytes(database.rss_bytes)}`, used / process.memory_bytes_max);
   meter("tables", `${bytes(database.disk_bytes)}, ${count(database.pending_rows)} rows pending`, null);
   drawLags(applied_lag);
+}
+
+function showUpkeep({ tiers, days_left, disks, backup, proof, working_on }) {
+  fill("tiers", tiers, "not asked yet", ({ name, rows, bytes: size, oldest, partitions }) => make("li", {},
+    make("b", {}, name), make("span", { class: "sub num" },
+      `${count(rows)} rows · ${bytes(size)}${partitions ? ` · ${count(partitions)} hours` : ""}${oldest ? ` · ${name === "gone" ? "older than" : "since"} ${moment(oldest)}` : ""}`)));
+  for (const { name, used_share, free_bytes } of disks) meter(`disk of the ${name}`, `${bytes(free_bytes)} free`, used_share);
+  say(byId("tiers-more"), days_left === null ? "" : `${count(Math.floor(days_left))} days left at this rate`);
+  say(byId("backup"), `${backup}${working_on ? ` · at work: ${working_on}` : ""}`);
+  say(byId("proof"), proof.split("; certificates")[0] || "the first line comes tomorrow morning");
 }
 
 const meters = new Map();

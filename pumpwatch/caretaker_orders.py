@@ -1,0 +1,106 @@
+"""Upkeep by order: ``backup create`` and ``retention run`` of the command line, done by the daemon.
+
+The daemon can have its writers wait for a checkpoint, and never does two of them at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import trio
+
+from pumpwatch.dashboard.actions import Action, ActionDesk
+from pumpwatch.errors import PumpWatchError, ServerError, UsageError
+from pumpwatch.store.maintenance import Order, Upkeep
+
+if TYPE_CHECKING:
+    from pumpwatch.caretaker import Caretaker
+
+WAIT_S = 5.0  # of one question for a result: less than the gate's deadline
+CREATE, RUN, ASK, ROTATE = "create_backup", "run_retention", "upkeep_order", "rotate_secrets"
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of an order, as the command line reads it."""
+
+    number: int
+    ended: bool
+    error: str = ""
+    kind: str = ""  # the error's class
+    result: Any = None
+
+
+def answer_of(order: Order) -> str:
+    """As JSON."""
+    error = order.error
+    document = Answer(
+        number=order.number,
+        ended=order.ended.is_set(),
+        error="" if error is None else str(error),
+        kind="" if error is None else type(error).__name__,
+        result=order.result,
+    )
+    return msgspec.json.encode(document).decode()
+
+
+def offer_orders(desk: ActionDesk, caretaker: Caretaker) -> None:
+    """Make them actions of the HTTP interface."""
+
+    def parts() -> Upkeep:
+        if caretaker.upkeep is None:
+            raise ServerError("the upkeep has not begun yet: the database does not answer")
+        return caretaker.upkeep
+
+    async def give(work: str, run: Callable[[], Awaitable[object]]) -> str:
+        order = parts().orders.give(work, run)
+        await trio.lowlevel.checkpoint()
+        return answer_of(order)
+
+    async def create(_arguments: Mapping[str, str]) -> str:
+        backups = parts().backups
+        if backups is None:
+            raise UsageError("backup: there are none here; see the alert, or the settings")
+        return await give("backup", backups.create)
+
+    async def retain(arguments: Mapping[str, str]) -> str:
+        retention, before = parts().retention, arguments.get("before_ns", "")
+        if before and not before.isdigit():
+            raise UsageError("before_ns: nanoseconds since 1970")
+        return await give("retention", lambda: retention.run(int(before) if before else None))
+
+    async def ask(arguments: Mapping[str, str]) -> str:
+        number = arguments["number"]
+        order = parts().orders.find(int(number)) if number.isdigit() else None
+        if order is None:
+            raise UsageError(f"number {number[:20]!r}: no such order of this process")
+        with trio.move_on_after(WAIT_S):
+            await order.ended.wait()
+        return answer_of(order)
+
+    known = {
+        CREATE: Action(help="Make a backup and test it.", arguments={}, run=create),
+        RUN: Action(
+            help="Drop what is too old.",
+            arguments={"before_ns?": "a cut-off instead of retention.days"},
+            run=retain,
+        ),
+        ASK: Action(
+            help="What became of an order.", arguments={"number": "as it was told"}, run=ask
+        ),
+        ROTATE: Action(
+            help="New passwords and a new token.",
+            arguments={},
+            run=lambda _arguments: give("secrets", caretaker.rotate_secrets),
+        ),
+    }
+    for name, action in known.items():
+        desk.add(name, action)
+
+
+def error_of(answer: Answer, kinds: Mapping[str, type[PumpWatchError]]) -> PumpWatchError | None:
+    """The error that the daemon's work ended in; None: it went well."""
+    if not answer.error:
+        return None
+    return kinds.get(answer.kind, PumpWatchError)(answer.error)

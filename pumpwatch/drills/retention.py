@@ -1,0 +1,304 @@
+"""Retention on a small disk: 40 days and a listing of 35 days ago, at 60, 75, 88 and 96 %.
+
+Old days go by age, then for the disk's sake, never below the floor; the listing's window, the
+events and the ledger stay; at 96 % the writers stop, rows wait in the spool and then in the
+sockets, and all of it goes on by itself. Needs root, for mount.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from pumpwatch.clock import SystemClock
+from pumpwatch.drills.months import (
+    BURST_S,
+    SYMBOL,
+    add_listing,
+    ask,
+    database_before,
+    day_of,
+    fill_days,
+    rows_by_day,
+)
+from pumpwatch.drills.outcome import Order, Outcome
+from pumpwatch.drills.reckoning import pending, reckon
+from pumpwatch.drills.stage import DaemonProcess, is_subscribed, parsed_rows, stage
+from pumpwatch.drills.verbs import say
+from pumpwatch.errors import DrillError
+from pumpwatch.store.disk import Level, measure
+from pumpwatch.store.partitions import HOUR_NS, NS_PER_S
+from pumpwatch.store.window import iso_ns
+
+VOLUME_MIB = 6144  # of which the server takes 1.6 GB at once, 16 MiB for each column it writes to
+ROWS_PER_HOUR = 27_000  # some 60 MB a day: five days are 5 % of the disk
+DAYS, LISTING_DAYS = 40, 35
+KEEP_DAYS, EMERGENCY_DAYS, FLOOR_DAYS = 30, 25, 7
+WINDOW_S = 20
+SPOOL_MIB = 256
+LEVEL_S_MAX = 60.0
+RUN_S_MAX = 120.0
+ROUNDS_MAX = 12  # of filling the disk again, until the floor is reached
+FULL_S_MAX = 400.0  # until the spool has reached its limit
+FULL_S = 5.0
+RECOVERY_S_MAX = 180.0
+PURGED_S = 35.0  # then the server has removed the log of what it applied
+MIB = 1 << 20
+SETTINGS = f"""
+[retention]
+days = {KEEP_DAYS}
+emergency_days = {EMERGENCY_DAYS}
+floor_days = {FLOOR_DAYS}
+cold_hours = 960
+[spool]
+disk_max_mib = {SPOOL_MIB}
+"""
+
+
+async def run(order: Order) -> Outcome:
+    """All four levels, the last one ``count`` times; see the module."""
+    outcome = Outcome()
+    seed = order.seed
+    async with stage(order.folder, seed, order.rate_per_s, SETTINGS) as (simulator, daemon):
+        disk = daemon.data_dir / "questdb"
+        act = _Act(outcome, daemon, disk)
+        await act.prepare(seed)
+        made = await trio.to_thread.run_sync(disk.rename, disk.with_name("made"))
+        with image_volume(disk, VOLUME_MIB):
+            try:
+                await trio.run_process(["cp", "-a", "--sparse=always", f"{made}/.", str(disk)])
+                shutil.rmtree(made)
+                daemon.start()
+                await daemon.until(is_subscribed, "subscribed")
+                await act.by_age()
+                await act.nothing_to_do()
+                await act.for_the_disk()
+                await act.down_to_the_floor()
+                for _ in range(order.count):
+                    await act.stopped()
+                await act.refused()
+                await reckon(outcome, simulator, daemon, not_traded=SYMBOL)
+                outcome.figures |= act.figures | {"full_disks": order.count}
+            finally:
+                daemon.end_hard()  # before its disk goes
+    return outcome
+
+
+@contextmanager
+def image_volume(place: Path, size_mib: int) -> Iterator[None]:
+    """A file system of its own at ``place``, in a file beside it. Raises DrillError.
+
+    As ``disk.volume``, but larger than memory would like.
+    """
+    place.mkdir(parents=True, exist_ok=True)
+    image = place.with_name("image.ext4")
+    with image.open("wb") as file:
+        file.truncate(size_mib * MIB)
+    try:
+        for command in (
+            ["mkfs.ext4", "-q", "-F", "-m", "0", str(image)],
+            ["mount", "-o", "loop", str(image), str(place)],
+        ):
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise DrillError(f"{command[0]}: {done.stderr.strip()} (needs root)")
+        try:
+            yield
+        finally:
+            subprocess.run(["umount", "-l", str(place)], check=False)
+    finally:
+        image.unlink()
+
+
+class _Act:
+    """The steps, in order; each knows what the ones before have left."""
+
+    def __init__(self, outcome: Outcome, daemon: DaemonProcess, disk: Path) -> None:
+        self.outcome = outcome
+        self.daemon = daemon
+        self.disk = disk
+        self.now_ns = SystemClock().wall_ns()
+        self.listing_ns = day_of(self.now_ns, LISTING_DAYS) + 12 * HOUR_NS + BURST_S // 2 * NS_PER_S
+        self.rows_per_day = 24 * ROWS_PER_HOUR
+        self.figures: dict[str, Any] = {}
+
+    async def prepare(self, seed: int) -> None:
+        """40 days, the listing and its hole."""
+        async with database_before(self.daemon.config) as sql:
+            rows = await fill_days(
+                sql, day_of(self.now_ns, DAYS), day_of(self.now_ns, 0),
+                rows_per_hour=ROWS_PER_HOUR, seed=seed,
+            )  # fmt: skip
+            await add_listing(sql, self.listing_ns)
+            await trio.sleep(PURGED_S)
+        self.figures["rows_before"] = rows
+
+    # --- steps ------------------------------------------------------------------------------------
+
+    async def by_age(self) -> None:
+        """60 %: what is older than 30 days goes at the start, the 30th stays, the window too."""
+        await self.until_days(KEEP_DAYS, "60 %")
+        with self.filled(60):
+            await self.until_level(Level.OK)
+            await self.verb("retention", "run")
+            self.expect("disk_emergency" not in self.told(), "60 %: an emergency was told")
+            await self.check_days(KEEP_DAYS, "60 %")
+
+    async def nothing_to_do(self) -> None:
+        """75 %: a warning, and nothing goes."""
+        with self.filled(75):
+            await self.until_level(Level.WARN)
+            await self.verb("retention", "run")
+            await self.check_days(KEEP_DAYS, "75 %")
+
+    async def for_the_disk(self) -> None:
+        """88 %: an alert, then the days beyond 25, and no more than these."""
+        known = len(self.daemon.log_file.read_bytes())
+        with self.filled(88):
+            await self.until_days(EMERGENCY_DAYS, "88 %")
+            log = self.daemon.log_file.read_bytes()[known:].decode("utf-8", "replace")
+            told, dropped = log.find('"disk_emergency"'), log.find('"partitions_drop"')
+            self.expect(0 <= told < dropped, "88 %: days went before anybody was told")
+            await self.check_days(EMERGENCY_DAYS, "88 %")
+
+    async def down_to_the_floor(self) -> None:
+        """As long as the disk stays full the oldest days go, never the last 7."""
+        for _ in range(ROUNDS_MAX):
+            with self.filled(93):
+                await self.until_level(Level.EMERGENCY)
+                await self.verb("retention", "run")
+                left = len(await rows_by_day(self.daemon))
+                await self.check_days(left, "floor")
+                if left == FLOOR_DAYS and "disk_floor" in self.told(fresh=True):
+                    break
+        else:
+            self.expect(False, f"the floor was not reached in {ROUNDS_MAX} rounds")
+        self.expect(
+            len(await rows_by_day(self.daemon)) == FLOOR_DAYS, "days below the floor are gone"
+        )
+
+    async def stopped(self) -> None:
+        """96 %: the writers stop, the spool fills, the sockets wait; then all goes on by itself."""
+        with self.filled(96.5):
+            await self.daemon.until(
+                lambda now: now["upkeep"]["writers_stopped"], "stopped", LEVEL_S_MAX
+            )
+            await trio.sleep(FULL_S)
+            first = self.daemon.status()
+            await trio.sleep(FULL_S)
+            second = self.daemon.status()
+            self.expect(
+                parsed_rows(second) > parsed_rows(first)
+                and second["store"]["applied_rows"] == first["store"]["applied_rows"],
+                "96 %: rows went on to the database, or did not go on to the spool",
+            )
+            full = await self.daemon.until(
+                lambda now: now["store"]["spool_state"] == "full", "full", FULL_S_MAX
+            )
+            await trio.sleep(FULL_S)
+            self.figures["spool_mib_max"] = round(full["store"]["spool_mib"], 1)
+            limit_mib = SPOOL_MIB + 64  # urgent records may go beyond (spool.py)
+            self.expect(full["store"]["spool_mib"] <= limit_mib, "96 %: the spool passed its limit")
+        begun_s = trio.current_time()
+        await self.daemon.until(
+            lambda now: not now["upkeep"]["writers_stopped"]
+            and now["store"]["spool_state"] == "open"
+            and pending(now) < full["store"]["pending_rows"] / 2,
+            "well again", RECOVERY_S_MAX,
+        )  # fmt: skip
+        self.figures["recovery_s"] = round(trio.current_time() - begun_s, 1)
+        await self.check_days(FLOOR_DAYS, "96 %")
+
+    async def refused(self) -> None:
+        """A cut-off in the future, and one above the floor."""
+        for days_back in (-30, 3):
+            before = iso_ns(day_of(self.now_ns, days_back))[:19] + "Z"
+            code, _ = await self.try_verb("retention", "run", "--before", before)
+            self.expect(code == 1, f"the cut-off {before} was taken: exit code {code}")
+        await self.check_days(FLOOR_DAYS, "refused")
+
+    # --- what must hold ---------------------------------------------------------------------------
+
+    def expect(self, holds: bool, rule: str) -> None:
+        """Note a rule that does not hold."""
+        self.outcome.expect(holds, rule)
+
+    async def check_days(self, days: int, step: str) -> None:
+        """So many whole days before today are there, row by row, and what is kept for ever is."""
+        found = await rows_by_day(self.daemon)
+        wanted = {day_of(self.now_ns, back): self.rows_per_day for back in range(1, days + 1)}
+        if found != wanted:
+            odd = {iso_ns(day)[:10]: rows for day, rows in sorted(found.items() ^ wanted.items())}
+            self.expect(False, f"{step}: other days than the last {days}: {odd}")
+        from_ns = self.listing_ns - WINDOW_S * NS_PER_S
+        to_ns = self.listing_ns + WINDOW_S * NS_PER_S
+        step_ns = BURST_S * NS_PER_S // ROWS_PER_HOUR
+        rows = to_ns // step_ns - (from_ns - 1) // step_ns
+        for table, count in (("event_trades", rows), ("listing_events", 1)):
+            ((kept,),) = await ask(self.daemon, f"SELECT count() FROM {table}")
+            self.expect(kept == count, f"{step}: {table} has {kept} rows, not {count}")
+        ((holes,),) = await ask(
+            self.daemon, "SELECT count() FROM feed_gaps WHERE gap_id = %s", "old-1"
+        )
+        self.expect(holes == 1, f"{step}: the ledger's old row is gone")
+
+    def told(self, *, fresh: bool = False) -> dict[str, str]:
+        """What the upkeep complains of; ``fresh``: also what the log has said."""
+        told: dict[str, str] = dict(self.daemon.status().get("upkeep", {}).get("told", {}))
+        if fresh and '"disk_floor"' in self.daemon.log_file.read_text(errors="replace"):
+            told.setdefault("disk_floor", "")
+        return told
+
+    async def until_days(self, days: int, step: str) -> None:
+        """Wait until so many days are left, or time is up (then check_days says what is there)."""
+        with trio.move_on_after(RUN_S_MAX):
+            while len(await rows_by_day(self.daemon)) > days:  # noqa: ASYNC110
+                await trio.sleep(1)
+            await self.daemon.until(lambda now: now["upkeep"]["working_on"] == "", step)
+
+    async def until_level(self, level: Level) -> None:
+        """Wait until the daemon sees the database's disk there."""
+        await self.daemon.until(
+            lambda now: any(
+                disk["name"] == "database" and disk["level"] == level.name.lower()
+                for disk in now["upkeep"]["disks"]
+            ),
+            f"at {level.name}", LEVEL_S_MAX,
+        )  # fmt: skip
+
+    # --- hands ------------------------------------------------------------------------------------
+
+    @contextmanager
+    def filled(self, percent: float) -> Iterator[None]:
+        """The disk is so full at the beginning of the block."""
+        path = self.disk / "ballast"
+        usage = measure(self.disk)
+        usable = usage.used_bytes + usage.available_bytes
+        size = int(usable * percent / 100) - usage.used_bytes
+        try:
+            if size > 0:
+                with path.open("wb") as file:
+                    os.posix_fallocate(file.fileno(), 0, size)
+            else:
+                self.expect(False, f"the disk is fuller than {percent} % already")
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+    async def verb(self, *words: str) -> Any:
+        """Its JSON; a verb that fails is a rule that does not hold."""
+        code, document = await self.try_verb(*words)
+        self.expect(code == 0, f"{' '.join(words)}: exit code {code}")
+        return document
+
+    async def try_verb(self, *words: str) -> tuple[int, Any]:
+        """Exit code and JSON of a verb, in a process of its own."""
+        code, document, _ = await say(self.daemon, *words)
+        return code, document
