@@ -20,6 +20,7 @@ from pumpwatch.dashboard.view import SeatView
 from pumpwatch.errors import PumpWatchError
 from pumpwatch.store.server import ServerAddress, write_runtime
 from pumpwatch.store.sql import Sql
+from pumpwatch.store.window_reader import Windows
 
 log = structlog.get_logger()
 
@@ -34,6 +35,7 @@ async def run_page(
     seat: SeatView,
     desk: ActionDesk,
     address: ServerAddress,
+    windows: Windows,
     *,
     on_address: Callable[[str], None] = lambda url: None,
 ) -> None:
@@ -43,7 +45,7 @@ async def run_page(
     """
     while True:
         try:
-            await _serve(config, clock, seat, desk, address, on_address)
+            await _serve(config, clock, seat, desk, address, windows, on_address)
         except* (OSError, PumpWatchError) as group:
             place = config.dashboard.bind
             log.error("page_not_served", bind=place, message=_first_line(group))  # noqa: TRY400
@@ -58,6 +60,7 @@ async def _serve(
     seat: SeatView,
     desk: ActionDesk,
     address: ServerAddress,
+    windows: Windows,
     on_address: Callable[[str], None],
 ) -> None:
     token = ensure_token(config)
@@ -66,7 +69,7 @@ async def _serve(
     # Its own line: many readers must not hold up the look at the side tables.
     own_sql = Sql(address, readonly=True, timeout_s=QUERY_S_MAX, connections_max=1)
     try:
-        app = make_app(config, clock, seat, questions, desk)
+        app = make_app(config, clock, seat, questions, windows, desk)
         gate = Gate(
             app, policy_of(config, token), seat, per_s=config.dashboard.requests_per_s_max  # type: ignore[arg-type]
         )  # fmt: skip

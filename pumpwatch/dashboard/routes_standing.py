@@ -25,7 +25,7 @@ from pumpwatch.standing import HistogramStanding, Standing
 
 
 def state_of(**parts: Any) -> State:
-    """What handlers find in ``state``: config, clock, seat, questions, desk, live."""
+    """What handlers find in ``state``: config, clock, seat, questions, windows, desk, live."""
     return State(parts, deep_copy=False)
 
 

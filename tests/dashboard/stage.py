@@ -23,6 +23,7 @@ from pumpwatch.rates import TimesBySource
 from pumpwatch.standing import Standing, TablesStanding
 from pumpwatch.store.server import ServerAddress
 from pumpwatch.store.sql import Sql
+from pumpwatch.store.window_reader import Windows
 from tests.standings import standing
 
 TOKEN = "a-token-of-the-tests-only"
@@ -104,7 +105,8 @@ async def page_stage(
     policy = policy or Policy(token=TOKEN, is_loopback_bind=True, behind_proxy=False)
     config = msgspec.structs.replace(Config(), dashboard=dashboard)
     sql = Sql(address, readonly=True, timeout_s=5, connections_max=2)
-    app = make_app(config, SystemClock(), seat, Questions(sql, seat.query_times), desk)
+    app = make_app(config, SystemClock(), seat, Questions(sql, seat.query_times),
+                   Windows(sql, SystemClock(), seat.query_times), desk)  # fmt: skip
     gate = Gate(app, policy, seat, per_s=dashboard.requests_per_s_max)  # type: ignore[arg-type]
     server = PageServer(gate, dashboard)
     async with trio.open_nursery() as nursery:
