@@ -60,7 +60,7 @@ SANS_IO = {
     "health_line.py", "capacity.py", "metrics.py", "moments.py", "alert_rules.py", "alert_book.py",
     "dashboard/parameters.py", "dashboard/models.py", "capture/session.py", "capture/plan.py",
     "capture/subscriptions.py", "capture/ledger.py", "capture/open_gaps.py", "capture/ranges.py",
-    "capture/coverage.py", "capture/watermarks.py", "capture/overlap.py", "capture/roster.py", "capture/agreement.py",
+    "capture/coverage.py", "capture/watermarks.py", "capture/flight_frames.py", "capture/overlap.py", "capture/roster.py", "capture/agreement.py",
     "store/segment.py", "store/progress.py", "store/window_model.py",
     "store/window_instruments.py", "store/window_cache.py", "store/retention_plan.py", "store/backup_manifest.py",
     "venues/spec.py", "venues/binance.py",
