@@ -38,6 +38,7 @@ from pumpwatch.listing.events import EventLog
 from pumpwatch.listing.stored import load_events
 from pumpwatch.listing.watch import ListingWatch
 from pumpwatch.monitor import Monitor
+from pumpwatch.moving import Moving
 from pumpwatch.past import Past
 from pumpwatch.reload import reload
 from pumpwatch.rest import RestClient
@@ -109,6 +110,7 @@ class Daemon:
         self.listing: ListingWatch | None = None  # there once the events are loaded
         self.desk = ActionDesk()
         self.caretaker = Caretaker(self)
+        self.moving = Moving(self)
         self.monitor = Monitor(self)
         self.seat = Seat(self)
         self.switches = {feed.spec.name: FeedSwitch(feed, self.stop) for feed in self.feeds}
@@ -160,6 +162,7 @@ class Daemon:
                 store.start_soon(past.run)
                 async with trio.open_nursery() as listing:
                     listing.start_soon(self._watch_listings, sql)
+                    listing.start_soon(self.moving.run, self._replayed)
                     await self._with_capture(past, sql, task_status)
                     listing.cancel_scope.cancel()
                 self.state = "draining"
@@ -200,11 +203,7 @@ class Daemon:
 
     async def _watch_listings(self, sql: Sql) -> None:
         """Load the events once what an earlier run left is applied (R3), then watch the boards."""
-        ends = self.spool.files.table_ends()
-        assert self.watch is not None
-        with trio.move_on_after(REPLAY_S_MAX):
-            while any(self.watch.applied.get(table, START) < end for table, end in ends.items()):  # noqa: ASYNC110
-                await trio.sleep(DRAIN_POLL_S)
+        await self._replayed()
         try:
             stored = await load_events(sql)
         except ServerError as error:
@@ -214,6 +213,14 @@ class Daemon:
             self.config, EventLog(self.side), self.clock, self._child_rng(), stored=stored
         )
         await self.listing.run()
+
+    async def _replayed(self) -> None:
+        """What an earlier run left in the spool is applied, or that takes too long."""
+        ends = self.spool.files.table_ends()
+        assert self.watch is not None
+        with trio.move_on_after(REPLAY_S_MAX):
+            while any(self.watch.applied.get(table, START) < end for table, end in ends.items()):  # noqa: ASYNC110
+                await trio.sleep(DRAIN_POLL_S)
 
     def _start_writers(self, nursery: trio.Nursery, sender: IlpClient) -> None:
         for progress in self.tables.values():
