@@ -19,7 +19,7 @@ from pumpwatch.release import note_release
 from pumpwatch.restored import open_gaps_since_backup
 from pumpwatch.standing import DiskStanding, TierStanding, UpkeepStanding
 from pumpwatch.store.backup import Backups, open_folder
-from pumpwatch.store.backup_manifest import GOOD, State, newest_good
+from pumpwatch.store.backup_manifest import GOOD, State, last_full_ns, newest_good
 from pumpwatch.store.cold import ColdStore
 from pumpwatch.store.disk import DiskWatch, Level, watched_paths
 from pumpwatch.store.event_windows import Bundles, NoBundles
@@ -174,7 +174,9 @@ class Caretaker:
         good, standing = self._good, self.standing()
         is_fresh = good is not None and self._backup is good
         text = (
-            "none is good" if good is None else f"{good.name} verified {_iso_s(good.verified_ns)}"
+            "none that is good"
+            if good is None
+            else f"{good.name} verified {_iso_s(good.verified_ns)}"
         )
         if self._daemon.config.questdb.mode == "external":
             text, is_fresh = "not ours to make", True
@@ -225,6 +227,7 @@ class Caretaker:
             writers_stopped=self.gate.is_stopped,
             working_on=upkeep.working_on,
             backup=self._describe_backup(),
+            backup_age_s=None if self._good is None else (now_ns - self._good.created_ns) / 1e9,
             proof=self._proof,
         )  # fmt: skip
 
@@ -256,7 +259,7 @@ class Caretaker:
         text = ""
         if shown is not None:
             text = f"{shown.name} good, verified {_iso_s(shown.verified_ns)}"
-            full_ns = max((shown.full_verified_ns, good.full_verified_ns if good else 0))
+            full_ns = last_full_ns([shown])
             text += f", all of it {_iso_s(full_ns)}" if full_ns else ""
         if newest is not shown:
             text = f"{newest.name} {newest.state}" + (f"; {text}" if text else "")

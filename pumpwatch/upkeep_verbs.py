@@ -22,7 +22,7 @@ from pumpwatch.environment import read_runtime
 from pumpwatch.errors import MaintenanceBusyError, UsageError
 from pumpwatch.schema_verbs import connection, database
 from pumpwatch.store.backup import Backups, open_folder
-from pumpwatch.store.backup_manifest import RUNNING, Manifest, State
+from pumpwatch.store.backup_manifest import RUNNING, Manifest, State, last_full_ns
 from pumpwatch.store.backup_objects import make_key
 from pumpwatch.store.backup_recall import SpanResult, restore_span, restore_whole
 from pumpwatch.store.backup_remote import Remote
@@ -148,6 +148,7 @@ def _row(state: State, location: str, shown: str) -> dict[str, Any]:
         "new_bytes": state.new_bytes,
         "rows": state.rows,
         "full_verified_at": _iso_s(state.full_verified_ns),
+        "last_full_at": _iso_s(last_full_ns([state])),
         "uploaded_at": _iso_s(state.uploaded_ns),
         "error": state.error,
     }

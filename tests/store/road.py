@@ -58,11 +58,12 @@ class Road:
         found = []
         for feed in {*self.spool.spooled_by_feed, *recovery.rows_by_feed}:
             spooled = self.spool.spooled_by_feed[feed]
+            replayed = recovery.rows_by_feed.get(feed, 0)
             counted = FeedBalance(
                 feed=str(feed), parsed=spooled, passed=spooled, repeated=0, history_skipped=0,
                 quarantined=0, buffered=0, queued=0, spooled=spooled,
-                replayed=recovery.rows_by_feed.get(feed, 0),
-                passed_on=spooled + recovery.rows_by_feed.get(feed, 0) - self.spool.lost_by_feed[feed],
+                replayed=replayed,
+                passed_on=spooled + replayed - self.spool.lost_by_feed[feed],
                 accepted=self.trades.accepted_by_feed[feed],
                 applied=self.trades.applied_by_feed[feed],
                 refused=self.trades.refused_by_feed[feed],
