@@ -93,7 +93,7 @@ class Caretaker:
         daemon = self._daemon
         sql = Sql(daemon.server.address, timeout_s=QUERY_S_MAX)
         try:
-            self.upkeep = await trio.to_thread.run_sync(self._build, sql)
+            self.upkeep = self._build(sql)
             self.gate.stop(stopped=self.upkeep.disk.writers_stopped)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._look_at_tiers, sql)
