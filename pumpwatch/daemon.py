@@ -50,6 +50,8 @@ from pumpwatch.store.segment import MIB
 from pumpwatch.store.side_tables import SideTables
 from pumpwatch.store.spool import Spool, run_spool
 from pumpwatch.store.spool_files import START
+from pumpwatch.store.spool_positions import alive_record
+from pumpwatch.store.spool_recovery import holds_rows
 from pumpwatch.store.sql import Sql
 from pumpwatch.store.writer import TableWriter
 from pumpwatch.systemd import Notifier, run_notify
@@ -57,6 +59,7 @@ from pumpwatch.venues import FEEDS
 
 log = structlog.get_logger()
 
+ALIVE_S = 1.0  # between two notes of what was read
 FLUSH_S = 0.01  # rows wait at most this long for their record (promise 1)
 DRAIN_POLL_S = 0.05
 REPLAY_S_MAX = 600.0  # then the events are loaded although an earlier run's rows are not applied
@@ -85,6 +88,7 @@ class Daemon:
             disk_bytes_max=config.spool.disk_max_mib * MIB,
             fsync_s=config.spool.fsync_ms / 1000,
             buffer_bytes_max=config.spool.buffer_max_mib * MIB,
+            contiguous=[number for number, spec in enumerate(FEEDS, start=1) if spec.counts_up],
         )
         self.tables = {name: TableProgress(number, name) for name, number in TABLES.items()}
         self.writers: list[TableWriter] = []
@@ -146,7 +150,10 @@ class Daemon:
                 store.start_soon(self.caretaker.run)
                 store.start_soon(self._run_page)
                 store.start_soon(run_alerts, self._make_alerts)
-                past = Past(sql, self.tables, self.spool.files.table_ends(), self.ledger)
+                files = self.spool.files
+                past = Past(
+                    sql, self.tables, files.table_ends(), self.ledger, standings=files.stood
+                )
                 store.start_soon(past.run)
                 async with trio.open_nursery() as listing:
                     listing.start_soon(self._watch_listings, sql)
@@ -180,7 +187,7 @@ class Daemon:
     async def _prepare_schema(self, sql: Sql) -> None:
         spool_folder = self.config.data_dir / "spool"
         await self.caretaker.prepare(sql)
-        await apply_schema(sql, spool_is_empty=lambda: not any(spool_folder.glob("*.seg")))
+        await apply_schema(sql, spool_is_empty=lambda: not holds_rows(spool_folder))
         drift = await check_schema(sql)
         if drift:
             raise SchemaError(
@@ -260,13 +267,23 @@ class Daemon:
         hard_end.deadline = trio.current_time() + CAPTURE_END_S
 
     async def _flush_loop(self) -> None:
+        alive_s = trio.current_time()
         while True:
             await trio.sleep(FLUSH_S)
             self._flush()
+            if trio.current_time() >= alive_s:
+                alive_s = trio.current_time() + ALIVE_S
+                self._note_alive()
 
     def _flush(self) -> None:
         for feed in self.feeds:
             feed.flush()
+
+    def _note_alive(self) -> None:
+        """Behind what was flushed: until when each feed's connections are known to be read (R3)."""
+        alive = {feed.number: ns for feed in self.feeds if (ns := feed.alive_ns())}
+        if alive:
+            self.spool.append(alive_record(alive))
 
     async def _drain(self) -> None:
         """Wait until all is applied, at most ``shutdown_s``; what is left stays in the spool."""

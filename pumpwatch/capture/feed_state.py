@@ -15,7 +15,7 @@ from pumpwatch.capture.coverage import Coverage
 from pumpwatch.capture.ledger import Edge, Ledger, Position
 from pumpwatch.clock import Clock
 from pumpwatch.model import Hole, Instrument, Record, RowSink, SideSink
-from pumpwatch.venues.spec import FeedSpec, TradeIds
+from pumpwatch.venues.spec import FeedSpec
 
 if TYPE_CHECKING:
     from pumpwatch._fast.intake import Intake, News
@@ -72,7 +72,7 @@ class FeedState:
         self.ledger = ledger
         self.coverage = Coverage()
         self.agreement: Agreement | None = None  # with two connections per symbol
-        self._counts_up = spec.ids in (TradeIds.CONTIGUOUS, TradeIds.OBSERVED)
+        self._counts_up = spec.counts_up
         self._intakes: dict[int, Intake] = {}  # of open connections
         self._refused_ns: dict[str, int] = {}
         self._last_connection = 0
@@ -204,6 +204,10 @@ class FeedState:
 
     def _symbols(self, venue_symbols: Iterable[str]) -> list[str]:
         return [self.instruments[name].symbol for name in venue_symbols]
+
+    def alive_ns(self) -> int:
+        """Until when every open connection is known to have been read (our clock); 0: not known."""
+        return min((one.receive_ns for one in self._intakes.values() if one.receive_ns), default=0)
 
     # --- over a restart ---------------------------------------------------------------------------
 
