@@ -148,7 +148,7 @@ class Daemon:
             async with trio.open_nursery() as store:
                 await store.start(run_spool, self.spool, self.watch.applied)
                 await self.caretaker.resume(sql)
-                self._start_writers(store, sender)
+                self._start_writers(store, sender, sql)
                 store.start_soon(self.watch.run)
                 store.start_soon(self.monitor.run)
                 store.start_soon(self.seat.run)
@@ -222,12 +222,13 @@ class Daemon:
             while any(self.watch.applied.get(table, START) < end for table, end in ends.items()):  # noqa: ASYNC110
                 await trio.sleep(DRAIN_POLL_S)
 
-    def _start_writers(self, nursery: trio.Nursery, sender: IlpClient) -> None:
+    def _start_writers(self, nursery: trio.Nursery, sender: IlpClient, sql: Sql) -> None:
         for progress in self.tables.values():
             writer = TableWriter(
                 progress, self.spool, sender, self.side.refused_line, self._child_rng(),
                 rows_max=self.config.writer.rows_max,
                 interval_s=self.config.writer.interval_ms / 1000, gate=self.caretaker.gate,
+                check_schema=partial(check_schema, sql),
             )  # fmt: skip
             self.writers.append(writer)
             nursery.start_soon(writer.run)
