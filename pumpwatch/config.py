@@ -227,7 +227,7 @@ class DashboardConfig(Section, frozen=True, kw_only=True):
     ] = False
     requests_per_s_max: Annotated[
         int, span(1, 10_000, "a second"), "more than this wait their turn: recording comes first"
-    ] = 80
+    ] = 50
     connections_max: Annotated[
         int, span(8, 10_000), "more than this are turned away: each holds a file handle"
     ] = 256

@@ -93,6 +93,10 @@ class ListingWatch:
             self._alert("memory", "", MEMORY_FILE, str(error))
             return Memory()
 
+    def looks_every_s(self, witness: Witness) -> float:
+        """While all is well: market lists are only a fallback of the notices."""
+        return witness.pace.interval_s * (MARKETS_EVERY if witness.name.endswith("_markets") else 1)
+
     def is_blind(self, source: str) -> bool:
         """Whether a new notice of this exchange would not be seen by any detector of notices."""
         own = [w for w in self.witnesses.values() if w.source == source]

@@ -12,6 +12,7 @@ from playwright.sync_api import Page
 
 from pumpwatch.standing import (
     AlertStanding,
+    DetectorStanding,
     GapStanding,
     ListingStanding,
     OperationStanding,
@@ -69,7 +70,12 @@ def full() -> Standing:
         rule="gap_lost", subject="gate_spot", severity="digest", text="2 rows of BTCUSDT",
         since="2026-11-25T08:00:00Z", repeats=1, silenced=False, suppressed_by="",
     )  # fmt: skip
-    return msgspec.structs.replace(shown, tables=tables(), alerts=[alert])
+    boards = [
+        DetectorStanding(name="bithumb_web", interval_s=3, silent_s=1.5, error=""),
+        DetectorStanding(name="upbit_web", interval_s=6, silent_s=200.0, error=f"HTTP 403 {NASTY}"),
+        DetectorStanding(name="upbit_markets", interval_s=30, silent_s=None, error=""),
+    ]
+    return msgspec.structs.replace(shown, tables=tables(), alerts=[alert], detectors=boards)
 
 
 async def in_browser(stage: Stage, look: Callable[[Page, list[str]], None], **options: Any) -> None:
@@ -103,6 +109,12 @@ async def test_it_shows_the_figures_and_every_list() -> None:
             assert page.locator("#gaps li").count() == 3
             assert "2 proven, 1 covered" in page.inner_text("#listings")
             assert "restored and compared" in page.inner_text("#operations")
+            health = [
+                item.get_attribute("data-health") for item in page.locator("#boards li").all()
+            ]
+            assert health == ["ok", "down", "down"]
+            assert "HTTP 403" in page.inner_text("#boards")
+            assert "99 % within 20 ms" in page.inner_text("#questions")
             assert "gap lost" in page.inner_text("#alerts")
             assert page.inner_text("#balance") == "every row is accounted for"
             page.click('tr[data-feed="okx_spot"] button')
