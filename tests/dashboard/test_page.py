@@ -114,7 +114,7 @@ async def test_it_shows_the_figures_and_every_list() -> None:
             ]
             assert health == ["ok", "down", "down"]
             assert "HTTP 403" in page.inner_text("#boards")
-            assert "99 % within 20 ms" in page.inner_text("#questions")
+            assert "99 % within 25 ms" in page.inner_text("#questions")
             assert "gap lost" in page.inner_text("#alerts")
             assert page.inner_text("#balance") == "every row is accounted for"
             page.click('tr[data-feed="okx_spot"] button')
