@@ -12,7 +12,6 @@ from litestar.connection import ASGIConnection
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.handlers import BaseRouteHandler
 from litestar.openapi.config import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.params import QueryParameter
 
 from pumpwatch.clock import Clock
@@ -20,6 +19,7 @@ from pumpwatch.config import Config
 from pumpwatch.dashboard import routes_page, routes_questions, routes_standing
 from pumpwatch.dashboard.actions import ActionDesk, act, list_actions
 from pumpwatch.dashboard.answers import SharedAnswers
+from pumpwatch.dashboard.document import DocumentPlugin
 from pumpwatch.dashboard.live import Live
 from pumpwatch.dashboard.models import Refusal
 from pumpwatch.dashboard.parameters import ParameterError, refuse_unknown
@@ -60,7 +60,7 @@ def make_app(
             version=VERSION,
             path="/schema",
             # The other renderers fetch their scripts from the network.
-            render_plugins=[JsonRenderPlugin(path="/")],
+            render_plugins=[DocumentPlugin(path="/")],
         ),
         logging_config=None,
     )  # fmt: skip
