@@ -103,6 +103,11 @@ class Connection:
             self._session.add(venue_symbols)
             self._wake.set()
 
+    def replace(self, reason: str) -> None:
+        """Have a successor made, and end when it has taken over."""
+        self.planned = PlannedEnd(reason, 0.0)
+        self.leaving.set()
+
     def leave(self, venue_symbols: Iterable[str]) -> None:
         """Want these no more."""
         venue_symbols = list(venue_symbols)
