@@ -1,9 +1,6 @@
 """Trades of several instruments as columns, in canonical order."""
 
-from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, final
-
-from pumpwatch._fast.window import Window
 
 class Label(NamedTuple):
     exchange: str

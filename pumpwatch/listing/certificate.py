@@ -28,6 +28,7 @@ GRADES: tuple[Grade, ...] = ("proven", "covered", "incomplete", "not_listed")
 CONTIGUOUS, OBSERVED = "contiguous", "observed"
 CONTRACT_VALUE = "contract_value"
 SUSPECT_PERCENT = 10  # a coin's price that lies farther off the other feeds' is another coin's
+LIST_LATE_NS = 5 * 10**9  # a venue's list proves what lies so far behind (R10)
 SHOWN_MAX = 8  # reasons and ids of one feed; the rest is counted
 
 
@@ -120,6 +121,7 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
     state: Literal["complete", "partial"]
     missing: list[str]  # what it waits for, or why it never came
     made_at_ns: int
+    kept_to_ns: int  # until then the rows around the window were there, too
     rows: int
     counts: dict[str, int]  # feeds by grade
     feeds: list[FeedProof]
@@ -140,6 +142,7 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
 def certify(
     event: ListingEvent, window: Window, feeds: Sequence[FeedEvidence], *, software: str,
     revision: int, state: Literal["complete", "partial"], missing: Sequence[str], made_at_ns: int,
+    kept_to_ns: int,
 ) -> Certificate:  # fmt: skip
     """Grade every feed."""
     doubts = suspicions(feeds)
@@ -148,7 +151,7 @@ def certify(
         version=VERSION, software=software, source=event.source, notice_id=event.notice_id,
         symbol=event.symbol, announced_ns=event.announced_ns, detected_ns=event.detected_ns,
         window=window, revision=revision, state=state, missing=list(missing),
-        made_at_ns=made_at_ns, rows=sum(proof.rows for proof in proofs),
+        made_at_ns=made_at_ns, kept_to_ns=kept_to_ns, rows=sum(proof.rows for proof in proofs),
         counts={grade: sum(proof.grade == grade for proof in proofs) for grade in GRADES},
         feeds=proofs,
     )  # fmt: skip
@@ -224,7 +227,7 @@ def grade_feed(
     faults = _ledger_faults(feed, window) + _proof_faults(feed, instruments, window)
     if faults:
         return "incomplete", faults
-    short = _short_of_proof(feed, instruments)
+    short = _short_of_proof(feed, instruments, window)
     return ("covered", short) if short else ("proven", [])
 
 
@@ -267,7 +270,9 @@ def _proof_faults(
     return faults
 
 
-def _short_of_proof(feed: FeedEvidence, instruments: Sequence[SymbolProof]) -> list[str]:
+def _short_of_proof(
+    feed: FeedEvidence, instruments: Sequence[SymbolProof], window: Window
+) -> list[str]:
     """Why a feed without a fault is not proven; []: it is."""
     if feed.ids == OBSERVED:
         return ["its ids count up in every recording, but the venue does not promise it (R7)"]
@@ -276,11 +281,15 @@ def _short_of_proof(feed: FeedEvidence, instruments: Sequence[SymbolProof]) -> l
                 if feed.rest is not None and feed.rest.reaches
                 else "its ids prove nothing, and the venue shows no trades so old"]  # fmt: skip
     short = []
+    rest = feed.rest
+    is_ended_by_list = (
+        rest is not None and rest.reaches and rest.asked_ns >= window.to_ns + LIST_LATE_NS
+    )
     strong = {mark.symbol for mark in feed.watermarks if mark.is_strong}
     for one in instruments:
         if not one.id_before:
             short.append(f"{one.symbol}: no row before the window is held")
-        if not one.id_after and one.symbol not in strong:
+        if not one.id_after and one.symbol not in strong and not is_ended_by_list:
             short.append(f"{one.symbol}: no row after the window is held")
     return short
 

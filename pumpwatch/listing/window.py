@@ -26,6 +26,8 @@ PACES_NS = (
     (600 * SECOND_NS, 5 * SECOND_NS),
     (3600 * SECOND_NS, 60 * SECOND_NS),
 )
+# The coin, BTC and ETH are kept for so long around the window; rows may be so late.
+KEPT_NS, KEPT_LATE_NS = 3600 * SECOND_NS, 60 * SECOND_NS
 PACE_LAST_NS = 600 * SECOND_NS
 MOST_NS = 7 * 86_400 * SECOND_NS  # then nobody fills a hole any more
 UNREAD = "what the feeds have of it could not be read"
@@ -62,21 +64,25 @@ class Decision(Enum):
     WAIT = "wait"
     PARTIAL = "partial"
     COMPLETE = "complete"
+    KEEP = "keep"  # the hour after it is over: what is kept around it is whole now
 
 
 class WindowLife:
     """One window of one event."""
 
     def __init__(
-        self, key: Key, window: Window, *, known_ns: int, state: str = "pending", revision: int = 0
-    ) -> None:
-        """``known_ns``: when it was detected; ``state`` and ``revision`` of what is published."""
+        self, key: Key, window: Window, *, known_ns: int, state: str = "pending",
+        revision: int = 0, is_kept: bool = False,
+    ) -> None:  # fmt: skip
+        """``known_ns``: when it was detected; the rest as it is published already."""
         self.key = key
         self.window = window
         self.state = state
         self.revision = revision
+        self.is_kept = is_kept
+        self.kept_ns = window.at_ns + KEPT_NS + KEPT_LATE_NS
         self.missing: list[str] = []
-        self.next_ns = window.to_ns
+        self.next_ns = window.to_ns if state != "complete" else self.kept_ns
         self._due_ns = max(window.to_ns, known_ns)
 
     @property
@@ -86,12 +92,18 @@ class WindowLife:
 
     def is_over(self, now_ns: int) -> bool:
         """Whether no look can change it any more."""
-        return not self.is_open or (self.state == "partial" and now_ns > self._due_ns + MOST_NS)
+        if self.state == "pending" or not self.is_kept:
+            return False
+        return not self.is_open or now_ns > self._due_ns + MOST_NS
 
     def look(self, now_ns: int, feeds: Sequence[FeedLook] | None) -> Decision:
         """Judge it by what the feeds have; None: that could not be read."""
-        if not self.is_open or now_ns < self.window.to_ns:
+        if now_ns < self.window.to_ns:
             return Decision.WAIT
+        is_keeping = self.state != "pending" and not self.is_kept and now_ns >= self.kept_ns
+        if not self.is_open:
+            self.next_ns = max(self.kept_ns, now_ns + PACE_LAST_NS)
+            return Decision.KEEP if is_keeping else Decision.WAIT
         late_ns = now_ns - self._due_ns
         pace_ns = next((pace for until, pace in PACES_NS if late_ns < until), PACE_LAST_NS)
         self.next_ns = now_ns + pace_ns
@@ -103,12 +115,16 @@ class WindowLife:
             return Decision.COMPLETE
         if late_ns >= PARTIAL_NS and self.state != "partial":
             return Decision.PARTIAL
-        return Decision.WAIT
+        return Decision.KEEP if is_keeping else Decision.WAIT
 
-    def published(self, decision: Decision) -> None:
-        """Its bundle is in place."""
-        self.state = decision.value
+    def published(self, decision: Decision, now_ns: int) -> None:
+        """Its bundle is in place, with what is kept around it up to ``now_ns``."""
+        if decision is not Decision.KEEP:
+            self.state = decision.value
         self.revision += 1
+        self.is_kept = now_ns >= self.kept_ns
+        if not self.is_open:
+            self.next_ns = self.kept_ns
 
 
 def windows_of(event: ListingEvent, *, before_s: int, after_s: int) -> list[Window]:
@@ -173,9 +189,10 @@ class WindowBook:
     def coins(self, now_ns: int) -> frozenset[str]:
         """Coins with an open window: their holes are closed before all others."""
         return frozenset(
-            life.key[2] for life in self._lives.values()
+            life.key[2]
+            for life in self._lives.values()
             if life.is_open and not life.is_over(now_ns)
-        )  # fmt: skip
+        )
 
     def lives(self, keys: Iterable[Key]) -> list[WindowLife]:
         """The windows of some events."""

@@ -126,7 +126,7 @@ def make_bundle(
         feeds.append(evidence(feed, tallies, digests[feed], **{**facts, **changes}))
     certificate = certify(
         event(), WINDOW, feeds, software="3.0.0", revision=1, state="complete", missing=[],
-        made_at_ns=WINDOW.to_ns + 6 * NS,
+        made_at_ns=WINDOW.to_ns + 6 * NS, kept_to_ns=WINDOW.to_ns,
     )  # fmt: skip
     draft.write_facts(certificate, SIGNER)
     seal(place, SIGNER, place.name)

@@ -48,10 +48,10 @@ def test_one_feed_that_lacks_something_keeps_it_open_then_partial(lack: dict[str
     assert one.missing == [poor.lacks(WINDOW)]
     assert poor.lacks(WINDOW).startswith("gate_spot: ")
     assert one.look(WINDOW.to_ns + PARTIAL_NS, [GOOD, poor]) is Decision.PARTIAL
-    one.published(Decision.PARTIAL)
+    one.published(Decision.PARTIAL, WINDOW.to_ns)
     assert one.look(WINDOW.to_ns + 2 * PARTIAL_NS, [GOOD, poor]) is Decision.WAIT
     assert one.look(WINDOW.to_ns + 3 * PARTIAL_NS, [GOOD, GOOD]) is Decision.COMPLETE
-    one.published(Decision.COMPLETE)
+    one.published(Decision.COMPLETE, WINDOW.to_ns)
     assert (one.state, one.revision, one.is_open) == ("complete", 2, False)
 
 
@@ -86,7 +86,7 @@ def test_looks_get_rarer_and_end() -> None:
         one.look(at_ns, [poor])
         waits.append((one.next_ns - at_ns) // NS)
     assert waits == [1, 5, 60, 600]
-    one.published(Decision.PARTIAL)
+    one.published(Decision.PARTIAL, one.kept_ns)
     assert not one.is_over(WINDOW.to_ns + MOST_NS)
     assert one.is_over(WINDOW.to_ns + MOST_NS + 1)
 
@@ -118,11 +118,26 @@ def test_a_moved_time_cuts_the_window_anew_and_nothing_else_does() -> None:
 def test_a_window_of_an_earlier_run_goes_on() -> None:
     book = WindowBook(before_s=20, after_s=20)
     (window,) = book.windows(event())
-    book.resume(WindowLife(KEY, window, known_ns=AT_NS, state="complete", revision=3))
+    book.resume(WindowLife(KEY, window, known_ns=AT_NS, state="complete", revision=3, is_kept=True))
     assert book.put(event()) == []
     assert book.due(AT_NS + 3600 * NS) == []
     assert book.next_ns(AT_NS) is None
     assert book.coins(AT_NS) == frozenset()
+
+
+def test_an_hour_later_what_is_around_it_is_kept_too() -> None:
+    one = life()
+    assert one.look(WINDOW.to_ns, [GOOD]) is Decision.COMPLETE
+    one.published(Decision.COMPLETE, WINDOW.to_ns)
+    assert (one.next_ns, one.is_over(one.kept_ns)) == (one.kept_ns, False)
+    assert one.look(one.kept_ns - 1, [GOOD]) is Decision.WAIT
+    assert one.look(one.kept_ns, None) is Decision.KEEP
+    one.published(Decision.KEEP, one.kept_ns)
+    assert (one.state, one.revision) == ("complete", 2)
+    assert one.is_over(one.kept_ns)
+    late = life(7200)
+    late.published(Decision.COMPLETE, AT_NS + 7200 * NS)
+    assert late.is_over(AT_NS + 7200 * NS)
 
 
 class AnyOrder(RuleBasedStateMachine):
@@ -192,7 +207,7 @@ class AnyOrder(RuleBasedStateMachine):
             assert self.now_ns >= to_ns + PARTIAL_NS
             assert self.life.missing
         if decision is not Decision.WAIT:
-            self.life.published(decision)
+            self.life.published(decision, self.now_ns)
             self.disk = (self.life.state, self.life.revision, self.life.window.at_ns)
 
     @invariant()
