@@ -1,4 +1,4 @@
-"""One version of a window's bundle: rows from the table, lists from the venues, proof, signature."""
+"""One version of a bundle: rows from the table, lists from the venues, proof, signature."""
 
 from __future__ import annotations
 

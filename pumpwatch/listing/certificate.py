@@ -58,6 +58,8 @@ class SymbolProof(msgspec.Struct, frozen=True, kw_only=True):
     symbol: str
     venue_symbol: str
     unit: int
+    contract_value: str
+    price_exponent: int
     note: str
     rows: int
     first_id: int  # the venue's order numbers; 0: no row
@@ -194,7 +196,9 @@ def _instruments(feed: FeedEvidence, window: Window) -> list[SymbolProof]:
         found.append(
             SymbolProof(
                 symbol=symbol, venue_symbol=used.instrument.venue_symbol,
-                unit=used.instrument.unit, note=used.note, rows=rows.count,
+                unit=used.instrument.unit,
+                contract_value=used.instrument.contract_value,
+                price_exponent=used.instrument.price_exponent, note=used.note, rows=rows.count,
                 first_id=rows.first_id, last_id=rows.last_id,
                 id_before=rows.id_before, id_after=rows.id_after,
                 skipped=[list(ids) for ids in skipped if rows.touches(ids)],
