@@ -63,6 +63,10 @@ class Simulator:
         )
         return msgspec.structs.replace(config, feeds=feeds, listing=listing)
 
+    def control_url(self, path: str) -> str:
+        """Where the simulator itself is asked: ``/control/boards``."""
+        return self._url + path
+
     async def stats(self) -> dict[str, Any]:
         """What it sent so far: ``{"feeds": {name: {"delivered": rows, …}}, …}``."""
         async with httpx.AsyncClient(trust_env=False, timeout=30) as client:

@@ -28,6 +28,7 @@ SHORT = {
     "burst": ["--count", "15", "--rate", "5000"],
     "backup": ["--count", "1", "--rate", "4000"],
     "retention": ["--count", "1", "--rate", "8000"],
+    "listing": ["--count", "14", "--rate", "600"],
     "shutdown": ["--count", "2", "--rate", "20000"],
 }
 
