@@ -12,6 +12,8 @@ from pumpwatch.cli_listings import coin_of, group
 from pumpwatch.cli_print import ConfigOption, JsonOption, load, print_json, print_rows
 from pumpwatch.errors import EXIT_NO, EXIT_UNAVAILABLE, UsageError
 
+__all__ = ["group"]
+
 BundleArgument = Annotated[
     str, typer.Argument(metavar="BUNDLE", help="A folder, its name, or a coin: its newest.")
 ]

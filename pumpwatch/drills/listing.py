@@ -19,10 +19,10 @@ import psycopg
 import trio
 
 from pumpwatch.config import FEED_NAMES
-from pumpwatch.demo import Simulator
+from pumpwatch.demo import Simulator, run_simulator
 from pumpwatch.drills.listing_script import Notice, make_notices
 from pumpwatch.drills.outcome import Order, Outcome
-from pumpwatch.drills.stage import DaemonProcess, daemon_process, is_subscribed, run_simulator
+from pumpwatch.drills.stage import DaemonProcess, daemon_process, is_subscribed
 from pumpwatch.errors import DrillError
 from pumpwatch.listing.archive import FOLDER
 from pumpwatch.listing.bundle import EVENT, TRADES
@@ -155,7 +155,7 @@ async def _settled(daemon: DaemonProcess, expected: set[str]) -> None:
 
 
 def _states(daemon: DaemonProcess) -> dict[str, str]:
-    found = {}
+    found: dict[str, str] = {}
     for place in _bundles(daemon):
         certificate, _ = read_certificate(place)
         if certificate.window.kind == "announcement":

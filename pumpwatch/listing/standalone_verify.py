@@ -188,7 +188,7 @@ def check(folder: Path, key: str | None = None) -> list[str]:
 def main(arguments: list[str]) -> int:
     """Check the named folder, or the one that this file lies in."""
     key = arguments.pop(arguments.index("--key") + 1) if "--key" in arguments else None
-    names = [one for one in arguments if one != "--key"] or [Path(__file__).resolve().parent]
+    names = [one for one in arguments if one != "--key"] or [str(Path(__file__).parent)]
     folder = Path(names[0])
     faults = check(folder, key)
     sys.stdout.write("\n".join(faults) + "\n" if faults else f"{folder}: as it was signed\n")

@@ -120,7 +120,9 @@ def with_length(code: int, width: int, size: int) -> bytes:
 
 
 def fragments(size: int, count: int) -> bytes:
-    return frame(TEXT, b"!" * size, final=False) + frame(CONTINUATION, b"!" * size, final=False) * (count - 1)
+    return frame(TEXT, b"!" * size, final=False) + frame(CONTINUATION, b"!" * size, final=False) * (
+        count - 1
+    )
 
 
 def deflated(payload: bytes) -> bytes:
@@ -145,9 +147,21 @@ REFUSED = {
     "long ping": (b"\x89\x7e\x00\x7e" + b"x" * 126, 1002, "control"),
     "fragmented ping": (b"\x09\x00", 1002, "control"),
     "continuation without a start": (frame(CONTINUATION, b"x"), 1002, "continuation"),
-    "last continuation without a start": (frame(CONTINUATION, b"x", final=False), 1002, "continuation"),
-    "start inside a message": (frame(TEXT, b"a", final=False) + frame(TEXT, b"b"), 1002, "continuation"),
-    "binary inside a message": (frame(TEXT, b"a", final=False) + frame(BINARY, b"b"), 1002, "continuation"),
+    "last continuation without a start": (
+        frame(CONTINUATION, b"x", final=False),
+        1002,
+        "continuation",
+    ),
+    "start inside a message": (
+        frame(TEXT, b"a", final=False) + frame(TEXT, b"b"),
+        1002,
+        "continuation",
+    ),
+    "binary inside a message": (
+        frame(TEXT, b"a", final=False) + frame(BINARY, b"b"),
+        1002,
+        "continuation",
+    ),
     "16 bits for 125": (with_length(126, 2, 125), 1002, "shortest"),
     "16 bits for 0": (with_length(126, 2, 0), 1002, "shortest"),
     "64 bits for 65535": (with_length(127, 8, 65535), 1002, "shortest"),
@@ -159,7 +173,11 @@ REFUSED = {
     "2**63": (with_length(127, 8, 2**63), 1009, "larger"),
     "2**64 - 1": (with_length(127, 8, 2**64 - 1), 1009, "larger"),
     "fragments beyond 1 MiB": (fragments(2**16, 17), 1009, "larger"),
-    "a whole and a byte": (frame(TEXT, b"!" * MIB, final=False) + frame(CONTINUATION, b"x"), 1009, "larger"),
+    "a whole and a byte": (
+        frame(TEXT, b"!" * MIB, final=False) + frame(CONTINUATION, b"x"),
+        1009,
+        "larger",
+    ),
 }
 
 
@@ -223,8 +241,11 @@ def test_a_great_many_fragments() -> None:
     # 1 MiB in single bytes, with empty fragments between: grows by doubling, ends as one message.
     payload = noise(100_000, seed=1)
     data = frame(TEXT, b"", final=False)
-    data += b"".join(frame(CONTINUATION, payload[at : at + 1], final=False) + frame(CONTINUATION, b"", final=False)
-                     for at in range(len(payload)))
+    data += b"".join(
+        frame(CONTINUATION, payload[at : at + 1], final=False)
+        + frame(CONTINUATION, b"", final=False)
+        for at in range(len(payload))
+    )
     drive, _ = run(cut(data + frame(CONTINUATION, b""), range(0, len(data), 10_000)))
     assert messages_of(drive) == [payload]
 
