@@ -207,13 +207,6 @@ def _detector_blind(standing: Standing) -> Found:
             yield detector.name, detector.error or f"has not read its board for {limit_s:g} s"
 
 
-def _listing(standing: Standing) -> Found:
-    for listing in standing.tables.listings if standing.tables else []:
-        if listing.announced_at and listing.detected_at >= standing.process.started_at:
-            text = f"{listing.title or listing.symbol} ({listing.url})"
-            yield f"{listing.source}/{listing.notice_id}/{listing.symbol}", text
-
-
 def _listing_partial(standing: Standing) -> Found:
     for listing in standing.tables.listings if standing.tables else []:
         if listing.state == "partial":
@@ -305,8 +298,6 @@ RULES: tuple[Rule, ...] = (
          help="the daemon does not get the processor it needs"),
     Rule(name="detector_blind", severity="page", hold_s=10, find=_detector_blind,
          above=lambda _: (NETWORK,), help="a notice board is not read: listings could be missed"),
-    Rule(name="listing", severity="page", hold_s=0, find=_listing, tells_recovery=False,
-         is_urgent=True, help="a coin was announced"),
     Rule(name="listing_partial", severity="notify", hold_s=60, find=_listing_partial,
          is_urgent=True, help="the window of a listing is not complete"),
     Rule(name="backup_failed", severity="notify", hold_s=0, find=_backup_failed,

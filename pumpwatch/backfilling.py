@@ -29,20 +29,12 @@ HELD_SQL = (
     " WHERE timestamp >= cast(%s AS TIMESTAMP_NS) AND timestamp < cast(%s AS TIMESTAMP_NS)"
     " AND exchange = %s AND market_type = %s AND symbol = %s"
 )
-WANTED_NS = 600 * 10**9  # after an announcement; then its window has long been judged
 STREAM = 0  # among window.ORIGIN_NAMES
 
 
 def listed_coins(daemon: Daemon) -> frozenset[str]:
-    """Coins whose windows are open, or not complete yet a while after."""
-    if daemon.listing is None:
-        return frozenset()
-    since_ns = daemon.clock.wall_ns() - WANTED_NS
-    return frozenset(
-        event.symbol
-        for event in daemon.listing.book.all()
-        if event.state != "complete" and max(event.announced_ns, event.detected_ns) > since_ns
-    )
+    """Coins whose windows are open."""
+    return frozenset() if daemon.listing_desk is None else daemon.listing_desk.coins()
 
 
 class HeldEverywhere:

@@ -34,9 +34,9 @@ from pumpwatch.dashboard.actions import ActionDesk
 from pumpwatch.dashboard.page import run_page
 from pumpwatch.errors import EXIT_GOOD, SchemaError, ServerError
 from pumpwatch.feed_switch import FeedSwitch, offer_switches
-from pumpwatch.listing.events import EventLog
 from pumpwatch.listing.stored import load_events
 from pumpwatch.listing.watch import ListingWatch
+from pumpwatch.listing_desk import ListingDesk
 from pumpwatch.monitor import Monitor
 from pumpwatch.moving import Moving
 from pumpwatch.past import Past
@@ -107,7 +107,9 @@ class Daemon:
             if config.feeds[spec.name].enabled
         ]  # fmt: skip
         self.backfill: Backfilling | None = None  # there while capture runs, if it is enabled
+        self.rest: RestClient | None = None  # there while capture runs
         self.listing: ListingWatch | None = None  # there once the events are loaded
+        self.listing_desk: ListingDesk | None = None
         self.desk = ActionDesk()
         self.caretaker = Caretaker(self)
         self.moving = Moving(self)
@@ -209,10 +211,13 @@ class Daemon:
         except ServerError as error:
             log.warning("listing_events_not_loaded", message=str(error))
             stored = None
+        self.listing_desk = ListingDesk(self, sql)
         self.listing = ListingWatch(
-            self.config, EventLog(self.side), self.clock, self._child_rng(), stored=stored
+            self.config, self.listing_desk.log, self.clock, self._child_rng(), stored=stored
         )
-        await self.listing.run()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.listing_desk.run, self.listing.book.all())
+            nursery.start_soon(self.listing.run)
 
     async def _replayed(self) -> None:
         """What an earlier run left in the spool is applied, or that takes too long."""
@@ -237,6 +242,7 @@ class Daemon:
         self, past: Past, sql: Sql, task_status: trio.TaskStatus[Daemon]
     ) -> None:
         async with RestClient(self.config, self._child_rng()) as rest:
+            self.rest = rest
             krw = KrwCoins(rest, self.config.listing)
             pacers = {spec.exchange: ConnectPacer(spec.connect_interval_s) for spec in FEEDS}
             async with trio.open_nursery() as flusher:

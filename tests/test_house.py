@@ -39,6 +39,8 @@ ROOTS = {
     "cli_drill", "upkeep_verbs", "drills",
     "__main__", "venues_page", "caretaker", "caretaker_orders", "daemon_orders", "release",
     "restored", "upgrade_verb", "cli_upgrade", "online",
+    "listing_desk", "listing_view", "listing_publish", "listing_verbs", "demo_listing",
+    "venue_lists", "cli_bundles",
 }  # fmt: skip
 MAY_IMPORT = {
     "_fast": BASE,
@@ -62,7 +64,8 @@ SANS_IO = {
     "capture/subscriptions.py", "capture/ledger.py", "capture/open_gaps.py", "capture/ranges.py",
     "capture/coverage.py", "capture/overlap.py", "capture/roster.py", "capture/agreement.py",
     "store/segment.py", "store/progress.py", "store/retention_plan.py", "store/backup_manifest.py",
-    "venues/spec.py", "venues/binance.py",
+    "listing/window.py", "listing/certificate.py", "listing/evidence.py", "listing/canonical.py",
+    "listing/messages.py", "listing/legacy_json.py", "venues/spec.py", "venues/binance.py",
     "venues/bybit.py", "venues/okx.py", "venues/kucoin.py", "venues/gate.py", "venues/phemex.py",
 }  # fmt: skip
 IO_MODULES = {"trio", "trio_websocket", "httpx", "socket", "psycopg", "time", "os", "subprocess"}

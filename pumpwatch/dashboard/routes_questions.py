@@ -181,6 +181,7 @@ async def listing(
     symbols = await questions.symbols_of(coin_symbol)
     return ListingAnswer(
         listing=found,
+        bundle=str(bundle) if (bundle := (found.certificate or {}).get("bundle")) else None,
         start=iso_ns(span.from_ns),
         end=iso_ns(span.to_ns),
         rows_by_feed=await questions.rows_by_feed(symbols, span),
