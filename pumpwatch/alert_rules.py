@@ -182,6 +182,14 @@ def _told(rule: str) -> Callable[[Standing], Found]:
     return find
 
 
+def _window_differs(standing: Standing) -> Found:
+    if standing.hour.differences:
+        yield (
+            "",
+            f"memory and database give different rows, both are in {standing.hour.difference_file}",
+        )
+
+
 def _memory(standing: Standing) -> Found:
     used_bytes = standing.process.rss_bytes + standing.database.rss_bytes
     if used_bytes > MEMORY_SHARE_WARN * standing.process.memory_bytes_max:
@@ -290,6 +298,8 @@ RULES: tuple[Rule, ...] = (
          help="an hour holds other rows as Parquet than before"),
     Rule(name="migration_rolled_back", severity="page", hold_s=0,
          find=_told("migration_rolled_back"), help="reads went one stage back to the old store"),
+    Rule(name="window_differs", severity="notify", hold_s=0, find=_window_differs,
+         help="a window in memory is not the one in the database", tells_recovery=False),
     Rule(name="memory_high", severity="notify", hold_s=60, find=_memory,
          help="more memory than planned"),
     Rule(name="clock_offset", severity="notify", hold_s=60, find=_clock,

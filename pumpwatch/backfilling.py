@@ -12,6 +12,7 @@ from pumpwatch.capture.backfill import Backfill, FeedBackfill
 from pumpwatch.capture.feed_state import FeedState
 from pumpwatch.capture.overlap import Held
 from pumpwatch.capture.silence import SilenceWatch, run_comparisons
+from pumpwatch.capture.watermark_reads import WatermarkReader
 from pumpwatch.dashboard.actions import Action, ActionDesk
 from pumpwatch.errors import UsageError
 from pumpwatch.model import Gap
@@ -108,6 +109,7 @@ class Backfilling:
             for feed in daemon.feeds
         }  # fmt: skip
         self.watches = {name: SilenceWatch(one) for name, one in self.feeds.items()}
+        self.marks = WatermarkReader(self.feeds, self.watches)
         # Coins whose holes and comparisons go before all others.
         self.wanted_coins: Callable[[], frozenset[str]] = lambda: listed_coins(daemon)
         self._queue = Backfill(self.feeds.values(), daemon.ledger, lambda: self.wanted_coins())
