@@ -30,6 +30,8 @@ HELD_SQL = (
     " WHERE timestamp >= cast(%s AS TIMESTAMP_NS) AND timestamp < cast(%s AS TIMESTAMP_NS)"
     " AND exchange = %s AND market_type = %s AND symbol = %s"
 )
+WANTED_NS = 600 * 10**9  # after an announcement; then its window has long been judged
+SHORT_MIB, SHORT_S = 32, 600.0
 STREAM = 0  # among window.ORIGIN_NAMES
 
 
@@ -97,9 +99,9 @@ class Backfilling:
     def __init__(self, daemon: Daemon, rest: RestClient, sql: Questions) -> None:
         self._rest, self._sql, self._ledger = rest, sql, daemon.ledger
         held, config = HeldEverywhere(sql), daemon.config
-        recent = Recent(config.memory.max_mib * MIB, max(config.memory.window_s, 60))
-        for feed in daemon.feeds:
-            if feed.road.recent is None:
+        if not config.memory.window_s:  # no memory hour: what was just held must be known here
+            recent = Recent(SHORT_MIB * MIB, SHORT_S)
+            for feed in daemon.feeds:
                 feed.road.recent = recent
         self.feeds = {
             feed.spec.name: FeedBackfill(
