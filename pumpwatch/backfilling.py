@@ -29,7 +29,20 @@ HELD_SQL = (
     " WHERE timestamp >= cast(%s AS TIMESTAMP_NS) AND timestamp < cast(%s AS TIMESTAMP_NS)"
     " AND exchange = %s AND market_type = %s AND symbol = %s"
 )
+WANTED_NS = 600 * 10**9  # after an announcement; then its window has long been judged
 STREAM = 0  # among window.ORIGIN_NAMES
+
+
+def listed_coins(daemon: Daemon) -> frozenset[str]:
+    """Coins whose windows are open, or not complete yet a while after."""
+    if daemon.listing is None:
+        return frozenset()
+    since_ns = daemon.clock.wall_ns() - WANTED_NS
+    return frozenset(
+        event.symbol
+        for event in daemon.listing.book.all()
+        if event.state != "complete" and max(event.announced_ns, event.detected_ns) > since_ns
+    )
 
 
 class HeldEverywhere:
@@ -103,7 +116,8 @@ class Backfilling:
             for feed in daemon.feeds
         }  # fmt: skip
         self.watches = {name: SilenceWatch(one) for name, one in self.feeds.items()}
-        self.wanted_coins: Callable[[], frozenset[str]] = frozenset  # the listing side sets it
+        # Coins whose holes and comparisons go before all others.
+        self.wanted_coins: Callable[[], frozenset[str]] = lambda: listed_coins(daemon)
         self._queue = Backfill(self.feeds.values(), daemon.ledger, lambda: self.wanted_coins())
 
     async def retry(self, *, gap_id: str = "", feed: str = "", only_open: bool = False) -> str:
@@ -145,6 +159,7 @@ class Backfilling:
             times_apart=tally.times_apart,
             withheld=watch.found,
             mute=watch.mute,
+            mute_symbols=watch.mute_symbols(),
             unchecked_s={k: round(v, 1) for k, v in watch.unchecked_s(now_s).items()},
         )
 

@@ -36,6 +36,7 @@ class BackfillStanding(msgspec.Struct, frozen=True, kw_only=True):
     times_apart: int  # rows whose time in REST is not the stream's
     withheld: int  # rows that a comparison found missing on an unbroken stream
     mute: int  # how often a symbol traded and nothing of it came
+    mute_symbols: list[str]  # of which that is so now
     unchecked_s: dict[str, float]  # symbols whose comparison is overdue: since when there was none
 
 
@@ -253,6 +254,7 @@ class UpkeepStanding(msgspec.Struct, frozen=True, kw_only=True):
     writers_stopped: bool = False  # the database's disk is as good as full
     working_on: str = ""  # backup, retention, cold, proof; empty: nothing right now
     backup: str = "none yet"
+    backup_age_s: float | None = None  # of the newest good one
     proof: str = ""  # the last nightly line
 
 

@@ -71,7 +71,7 @@ def backfill(**changes: Any) -> BackfillStanding:
     """A venue that was asked, and brought rows."""
     shown = BackfillStanding(
         requests=40, failures=1, rows=300, closed={"filled": 5, "empty": 2, "lost": 1}, waiting=0,
-        times_apart=0, withheld=0, mute=0, unchecked_s={},
+        times_apart=0, withheld=0, mute=0, mute_symbols=[], unchecked_s={},
     )  # fmt: skip
     return msgspec.structs.replace(shown, **changes)
 

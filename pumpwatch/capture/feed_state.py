@@ -16,7 +16,7 @@ from pumpwatch.capture.ledger import Edge, Ledger, Position
 from pumpwatch.capture.overlap import Listed
 from pumpwatch.clock import Clock
 from pumpwatch.model import Hole, Instrument, Record, RowSink, SideSink
-from pumpwatch.venues.spec import FeedSpec, TradeIds
+from pumpwatch.venues.spec import FeedSpec
 
 if TYPE_CHECKING:
     from pumpwatch._fast.intake import Intake, News
@@ -74,7 +74,7 @@ class FeedState:
         self.coverage = Coverage()
         self.subscribe_anew: Callable[[str], None] = lambda _: None  # who connects sets it
         self.agreement: Agreement | None = None  # with two connections per symbol
-        self.counts_up = spec.ids in (TradeIds.CONTIGUOUS, TradeIds.OBSERVED)
+        self.counts_up = spec.counts_up
         self._intakes: dict[int, Intake] = {}  # of open connections
         self._refused_ns: dict[str, int] = {}
         self._last_connection = 0
@@ -197,6 +197,10 @@ class FeedState:
         if self.state != "stopping":
             self._cut(orphans, cause, intake.receive_ns)
 
+    def pause(self) -> None:
+        """All connections were closed on purpose: a hole of every symbol until it is resumed."""
+        self._cut(sorted(self.coverage.wanted), "paused", self.clock.wall_ns())
+
     def doubt(self, connection: int, venue_symbols: Iterable[str]) -> None:
         """Nothing of these came although it should have."""
         intake = self._intakes[connection]
@@ -229,6 +233,10 @@ class FeedState:
 
     def _symbols(self, venue_symbols: Iterable[str]) -> list[str]:
         return [self.instruments[name].symbol for name in venue_symbols]
+
+    def alive_ns(self) -> int:
+        """Until when every open connection is known to have been read (our clock); 0: not known."""
+        return min((one.receive_ns for one in self._intakes.values() if one.receive_ns), default=0)
 
     # --- over a restart ---------------------------------------------------------------------------
 

@@ -36,6 +36,7 @@ CUTS = frozenset(
         "cut",
         "backpressure",
         "handover",
+        "paused",
         "late_subscription",
         "refused",
         "silence",

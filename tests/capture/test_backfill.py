@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 import pytest
 import trio
 import trio.testing
 
 from pumpwatch.capture.backfill import REFUSALS_MAX, Backfill
+from pumpwatch.capture.ledger import Edge
 from pumpwatch.errors import VenueError
-from tests._fast.driving import NOW_NS, SECOND_NS
+from pumpwatch.model import Gap, Record
+from tests._fast.driving import NOW_NS, SECOND_NS, as_bytes
+from tests._fast.ilp_reading import read_lines
 from tests.capture.desk import FORMS_BY_FEED, SYMBOL, Desk
+from tests.strategies import TEXT, frame
 from tests.venues.rest_forms import MS, Made
 
 START_NS = NOW_NS - 600 * SECOND_NS
@@ -128,7 +134,7 @@ async def test_a_list_of_latest_trades_is_read_while_nothing_is_connected() -> N
     desk.connect(at_ns=START_NS)
     desk.backfill.rates.sample(1000.0)
     desk.hear(made(*range(1, 5)))
-    desk.backfill.rates.sample(1008.0)
+    desk.backfill.rates.sample(1005.0)
     desk.cut()
     for first in range(5, 25, 4):
         desk.venue.trades += made(*range(first, first + 4))
@@ -190,8 +196,6 @@ async def test_times_that_differ_are_told_and_rows_then_go_by_id() -> None:
 
 async def test_a_late_first_list_of_a_new_coin_reaches_its_beginning() -> None:
     desk = Desk(FORMS_BY_FEED["kucoin_spot"])
-    from pumpwatch.capture.ledger import Edge
-
     desk.clock.now_ns = START_NS
     desk.ledger.cut(desk.spec, [Edge(SYMBOL, START_NS)], cause="late_subscription")
     desk.venue.trades += made(1, 2)
@@ -214,6 +218,15 @@ async def test_the_task_closes_holes_by_itself(autojump_clock: trio.testing.Mock
     assert states(desk) == [("filled", "rest", 3)]
 
 
+async def test_a_hole_that_closed_while_it_waited_is_left_alone() -> None:
+    desk = cut_desk("okx_spot")
+    [gap] = desk.ledger.open_gaps()
+    await desk.mend()
+    asked = len(desk.venue.asked)
+    await desk.backfill.look(gap, 1.0)
+    assert len(desk.venue.asked) == asked
+
+
 async def test_lost_rows_can_be_tried_again() -> None:
     desk = cut_desk("okx_spot")
     desk.venue.fails = [lasting("HTTP 400")] * REFUSALS_MAX
@@ -232,9 +245,6 @@ async def test_a_range_of_gate_is_filled_by_its_ids() -> None:
     desk = Desk(FORMS_BY_FEED["gate_spot"])
     desk.connect(at_ns=START_NS)
     desk.hear(made(1, 2))
-    from tests._fast.driving import as_bytes
-    from tests.strategies import TEXT, frame
-
     [message] = desk.form.messages(desk.form.venue_symbol, made(5))
     message["result"]["range"] = "3-5"
     assert desk.intake.feed(frame(TEXT, as_bytes(message)), desk.clock.now_ns) == b""
@@ -245,3 +255,55 @@ async def test_a_range_of_gate_is_filled_by_its_ids() -> None:
     await desk.mend()
     assert [(gap.cause, gap.state) for gap in desk.holes] == [("merged_range", "filled")]
     assert len(desk.stored()) == 6
+
+
+class Order:
+    """What went to the spool, in order: ledger rows and records of trades."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.went: list[str] = []
+        gaps, append = desk.side.gaps, desk.sink.append
+
+        def note_gaps(rows: Iterable[Gap]) -> None:
+            rows = list(rows)
+            self.went += [f"gap {row.state}" for row in rows]
+            gaps(rows)
+
+        def note_record(record: Record) -> None:
+            self.went += [f"row {line.fields['trade_id']}" for line in read_lines(record.payload)]
+            append(record)
+
+        desk.ledger._rows._emit = note_gaps
+        desk.sink.append = note_record  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("feed", ["okx_spot", "binance_spot", "gate_spot", "kucoin_futures"])
+async def test_a_closing_row_goes_behind_the_rows_that_it_speaks_of(feed: str) -> None:
+    """R3: else a crash leaves a filled hole without its rows."""
+    desk = cut_desk(feed)
+    desk.feed.flush()
+    order = Order(desk)
+    await desk.mend()
+    assert [one for one in order.went if one.startswith("gap")][-1] == "gap filled"
+    assert order.went[-1] == "gap filled"
+    assert sum(one.startswith("row") for one in order.went) == 3
+
+
+async def test_a_hole_that_rest_shows_goes_in_front_of_the_row_that_shows_it() -> None:
+    """R3: the stream's next row adjoins REST's, so that nothing else would tell of it."""
+    desk = Desk(FORMS_BY_FEED["binance_futures"], rows_max=3)
+    desk.connect(at_ns=START_NS)
+    desk.hear(made(1, 2))
+    desk.cut()
+    desk.venue.trades += made(3, 4, 5, 6, 7)
+    desk.clock.now_ns = START_NS + 8 * SECOND_NS
+    desk.feed.flush()
+    order = Order(desk)
+    [gap] = desk.backfill.due()
+    await desk.backfill.look(gap, 1.0)
+    assert order.went[0] == "gap confirmed"  # 3 and 4: the list begins with 5
+    assert order.went[1:4] == ["row 5", "row 6", "row 7"]
+    desk.connect(at_ns=START_NS + 8 * SECOND_NS)
+    desk.hear(made(8))
+    await desk.mend()
+    assert [(gap.first_id, gap.last_id, gap.state) for gap in desk.holes] == [(3, 4, "lost")]
