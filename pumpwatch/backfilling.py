@@ -30,7 +30,6 @@ HELD_SQL = (
     " WHERE timestamp >= cast(%s AS TIMESTAMP_NS) AND timestamp < cast(%s AS TIMESTAMP_NS)"
     " AND exchange = %s AND market_type = %s AND symbol = %s"
 )
-WANTED_NS = 600 * 10**9  # after an announcement; then its window has long been judged
 SHORT_MIB, SHORT_S = 32, 600.0
 STREAM = 0  # among window.ORIGIN_NAMES
 
