@@ -331,6 +331,27 @@ METRICS: tuple[Metric, ...] = (
         name="page_requests_total", kind="counter", help="HTTP requests, by outcome.",
         labels=("outcome",), read=lambda s: [((k,), v) for k, v in s.page_requests.items()],
     ),
+    # --- months of data ---
+    Metric(
+        name="disk_used_ratio", kind="gauge", help="Of each file system that is looked after.",
+        labels=("volume",), read=lambda s: [((d.name,), d.used_share) for d in s.upkeep.disks],
+    ),
+    _gauge(
+        "disk_left_days", "Until the database's disk is full, at the last day's rate.",
+        lambda s: s.upkeep.days_left,
+    ),
+    Metric(
+        name="tier_rows", kind="gauge", help="Trades by where they lie.", labels=("tier",),
+        read=lambda s: [((t.name,), t.rows) for t in s.upkeep.tiers],
+    ),
+    Metric(
+        name="tier_bytes", kind="gauge", help="And what they take.", labels=("tier",),
+        read=lambda s: [((t.name,), t.bytes) for t in s.upkeep.tiers],
+    ),
+    _gauge(
+        "backup_age_seconds", "Since the newest good one was made.",
+        lambda s: s.upkeep.backup_age_s,
+    ),
     # --- process and machine ---
     _gauge("volume_free_bytes", "Free where data_dir lies.", lambda s: s.volume.free_bytes),
     _gauge("volume_used_ratio", "Used share of it.", lambda s: s.volume.used_share),

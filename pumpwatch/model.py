@@ -100,10 +100,10 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True):
 class Watermark(msgspec.Struct, frozen=True, kw_only=True):
     """Until when nothing of an instrument is missed, and what proves that (R10).
 
-    ``proof``: "" none; "next_id" a row whose id follows, later than ``to_ns``; "rest" a list fetched
-    at least 5 s after ``to_ns`` whose last row is the last held; "alive" data after ``to_ns`` on the
-    same unbroken connection, which holds for ``covered`` only; "snapshot", "first_push",
-    "list_trade_id" are proofs that Phemex, OKX and Gate give for free.
+    ``proof``: "" none; "next_id" a row later than ``to_ns`` whose id follows on what is held;
+    "rest" a list fetched at least 5 s after ``to_ns`` whose last row is the last held;
+    "alive" data after ``to_ns`` on the same unbroken connection, which holds for ``covered`` only;
+    "snapshot", "first_push" and "list_trade_id" are what Phemex, OKX and Gate give for free.
     """
 
     feed: str

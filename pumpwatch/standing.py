@@ -254,6 +254,7 @@ class UpkeepStanding(msgspec.Struct, frozen=True, kw_only=True):
     writers_stopped: bool = False  # the database's disk is as good as full
     working_on: str = ""  # backup, retention, cold, proof; empty: nothing right now
     backup: str = "none yet"
+    backup_age_s: float | None = None  # of the newest good one
     proof: str = ""  # the last nightly line
 
 

@@ -1,12 +1,22 @@
 """Trades of several instruments as columns, in canonical order."""
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple, final
+
+from pumpwatch._fast.window import Window
 
 class Label(NamedTuple):
     exchange: str
     market_type: str
     symbol: str
     venue_symbol: str
+
+
+class RowsBuilder:
+    def __init__(self, labels: Iterable[tuple[str, str, str, str]]) -> None: ...
+    def add_window(self, label: int, window: Window, from_ns: int, to_ns: int) -> None: ...
+    def add_table(self, rows: Iterable[tuple[Any, ...]]) -> int: ...
+    def build(self) -> TradeRows: ...
 
 @final
 class TradeRows:
@@ -34,3 +44,4 @@ class TradeRows:
     def trade_ids(self) -> list[str]: ...
     def rows(self) -> list[dict[str, Any]]: ...
     def counts(self) -> list[int]: ...
+    def json(self, limit: int = -1, newest_first: bool = False) -> bytes: ...

@@ -108,6 +108,11 @@ class WindowAnswer:
         )  # fmt: skip
 
     @property
+    def labelled(self) -> set[str]:
+        """Every symbol that rows were looked for of, also where a feed does not name it."""
+        return {label.symbol for label in self.trades.labels}
+
+    @property
     def is_complete(self) -> bool:
         """All that came is in it, and no gap is open: asked again, it would be the same."""
         question = self.question

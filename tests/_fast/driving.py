@@ -1,4 +1,4 @@
-"""Drives one feed's road in tests: messages in, decoded lines out, the balance checked each time."""
+"""Drives one feed's road in tests: messages in, decoded lines out, the balance checked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The frame scanner: any cutting gives the same messages; what is no WebSocket is refused, RFC 6455."""
+"""The frame scanner: any cutting gives the same messages; what is no WebSocket is refused (RFC)."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from tests.strategies import (
     FrameStream,
     chunkings,
     cut,
+    examples,
     frame,
     frame_streams,
     noise,
@@ -37,6 +38,11 @@ trade_messages = st.builds(
     lambda numbers: as_bytes(bybit_trades([(str(n), "1.5", "2") for n in numbers])),
     st.lists(st.integers(1, 10**9), min_size=1, max_size=20),
 )
+
+
+def feed_all(drive: Drive, chunks: list[bytes]) -> None:
+    for chunk in chunks:
+        drive.intake.feed(chunk, NOW_NS)
 
 
 def run(chunks: list[bytes]) -> tuple[Drive, bytes]:
@@ -74,7 +80,7 @@ def test_any_cutting_gives_the_same_trades(stream: FrameStream, data: st.DataObj
 
 
 @given(frame_streams(size_max=300, messages_max=3))
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 def test_byte_by_byte(stream: FrameStream) -> None:
     drive, control = run([bytes([byte]) for byte in stream.data])
     assert control == stream.control
@@ -126,7 +132,7 @@ def fragments(size: int, count: int) -> bytes:
 
 
 def deflated(payload: bytes) -> bytes:
-    """A text frame as permessage-deflate sends it (RFC 7692): rsv1, the empty block's end cut off."""
+    """A text frame as permessage-deflate sends it (RFC 7692): rsv1, the empty block's end cut."""
     packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     data = packer.compress(payload) + packer.flush(zlib.Z_SYNC_FLUSH)
     whole = bytearray(frame(TEXT, data.removesuffix(b"\x00\x00\xff\xff")))
@@ -190,8 +196,7 @@ def test_what_is_no_websocket_is_refused_behind_the_good_frames(name: str, is_sp
     data = GOOD + trades + bad
     places = range(1, min(len(data), 400)) if is_split else ()
     with pytest.raises(ProtocolError, match=word) as caught:
-        for chunk in cut(data, places):
-            drive.intake.feed(chunk, NOW_NS)
+        feed_all(drive, cut(data, places))
     assert caught.value.close_code == close_code
     assert len(drive.take()) == 1  # what was received before is kept
     assert drive.quarantine == [("malformed", b"!good", 0)]
@@ -256,8 +261,8 @@ def test_empty_messages() -> None:
 
 
 def test_memory_stays_bounded() -> None:
-    # 200 messages of the largest size, in fragments and in odd chunks, and twice as many promises of
-    # more: what is held is one message, not what went through.
+    # 200 messages of the largest size, in fragments and in odd chunks, and twice as many promises
+    # of more: what is held is one message, not what went through.
     payload = b"!" * (MIB - 10)
     stream = FrameStream()
     stream.add_message(payload, range(0, MIB - 10, 50_000))

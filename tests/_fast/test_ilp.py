@@ -1,4 +1,4 @@
-"""Lines: numbers exact to the digit, contract values in integers, lines found again in a payload."""
+"""Lines: numbers exact to the digit, contract values in integers, lines found in a payload."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def test_a_whole_line(symbol: str) -> None:
 
 
 def test_the_longest_line_has_room() -> None:
-    # The longest symbol, id and numbers at once, again and again: a line never outgrows its reserve.
+    # The longest symbol, id and numbers, many times: a line never outgrows its reserve.
     drive = Drive(parse_bybit.SPOT)
     drive.table.add("X", "\u5e01" * 140)
     tiny = "0." + "0" * 55 + "9" * 38
