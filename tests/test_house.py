@@ -39,8 +39,8 @@ ROOTS = {
     "cli_drill", "upkeep_verbs", "drills",
     "__main__", "venues_page", "caretaker", "caretaker_orders", "daemon_orders", "release",
     "restored", "upgrade_verb", "cli_upgrade", "online",
-    "listing_desk", "listing_view", "listing_publish", "listing_verbs", "demo_listing", "venue_lists",
-    "cli_bundles",
+    "listing_desk", "listing_view", "listing_publish", "listing_verbs", "demo_listing",
+    "venue_lists", "cli_bundles",
 }  # fmt: skip
 MAY_IMPORT = {
     "_fast": BASE,
