@@ -45,11 +45,17 @@ def test_two_boards_in_one_second_have_two_folders(tmp_path: Path) -> None:
 
 def test_retention_is_told_of_whole_bundles_only(tmp_path: Path) -> None:
     place = archived(tmp_path)
-    assert Archive(tmp_path).is_verified(*KEY)
-    assert not Archive(tmp_path).is_verified("upbit", "78", "POD")
+    archive = Archive(tmp_path)
+    assert not archive.is_verified(*KEY)
+    assert archive.verify(KEY, WINDOW)
+    assert archive.is_verified(*KEY)
+    assert not archive.is_verified("upbit", "78", "POD")
+    assert not archive.verify(("upbit", "78", "POD"), WINDOW)
     raw = place / "raw/okx_spot.json"
     raw.write_bytes(raw.read_bytes()[:-1])
-    assert not Archive(tmp_path).is_verified(*KEY)
+    again = Archive(tmp_path)
+    assert not again.verify(KEY, WINDOW)
+    assert not again.is_verified(*KEY)
 
 
 def test_a_certificate_that_cannot_be_read_is_none(tmp_path: Path) -> None:
