@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
 import trio
@@ -20,7 +20,7 @@ from pumpwatch.errors import PumpWatchError
 from pumpwatch.listing.archive import Archive
 from pumpwatch.listing.events import EventLog, ListingAlert, ListingEvent
 from pumpwatch.listing.messages import Move, document, listed_text, proven_text
-from pumpwatch.listing.signing import load_signer
+from pumpwatch.listing.signing import Signer, load_signer
 from pumpwatch.listing.window import (
     KEPT_NS,
     REST_AFTER_NS,
@@ -44,6 +44,7 @@ IDLE_S = 1.0
 APPLIED_POLL_S = 0.05
 APPLIED_S_MAX = 3.0  # of one look; the next one goes on waiting
 VENUE_S_MAX = 15.0
+KEY_AGAIN_S = 60.0
 FACTS_S_MAX = 0.5  # of what a first message can do without
 TRADES = 1  # the table's number
 CAUSE = "listing"  # of a hole that a venue's list showed
@@ -102,18 +103,46 @@ class ListingDesk:
     async def run(self, events: Sequence[ListingEvent]) -> None:
         """Go on where earlier runs ended, then look at what is due, until cancelled."""
         data_dir = self._daemon.config.data_dir
-        signer = await trio.to_thread.run_sync(load_signer, data_dir)
+        signer = await self._load_signer(data_dir)
         self._publisher = Publisher(self._sql, self.archive, data_dir, signer, self._refine)
         self._daemon.caretaker.bundles = self.archive
         for event in events:
             if event.state != "imported":
                 await trio.to_thread.run_sync(self._resume, event)
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._verify_all, events)
             while True:
                 self._wake = trio.Event()
                 self._start_due(nursery)
                 with trio.move_on_after(self._pause_s()):
                     await self._wake.wait()
+
+    async def _load_signer(self, data_dir: Path) -> Signer:
+        """Without a key nothing is published; the windows wait."""
+        while True:
+            try:
+                return await trio.to_thread.run_sync(load_signer, data_dir)
+            except (PumpWatchError, OSError) as error:
+                log.warning("listing_key_unusable", message=str(error))
+                await self._guarded(
+                    "message", self._post, "listings: no key to sign with", str(error)
+                )
+            await trio.sleep(KEY_AGAIN_S)
+
+    async def _verify_all(self, events: Sequence[ListingEvent]) -> None:
+        """Bundles of earlier runs, one after the other: retention wants to know."""
+        for event in events:
+            for window in self.book.windows(event):
+                await self._guarded(
+                    "verify", trio.to_thread.run_sync, self.archive.verify, event.key, window
+                )
+
+    async def _guarded(self, what: str, call: Callable[..., Awaitable[object]], *args: Any) -> None:
+        """What fails here is logged; the recording goes on."""
+        try:
+            await call(*args)
+        except Exception:
+            log.exception("listing_part_failed", part=what)
 
     def _resume(self, event: ListingEvent) -> None:
         for window in self.book.windows(event):
@@ -138,9 +167,9 @@ class ListingDesk:
         news, self._news = self._news, []
         posts, self._posts = self._posts, []
         for events in news:
-            nursery.start_soon(self._tell_listed, events)
+            nursery.start_soon(self._guarded, "message", self._tell_listed, events)
         for title, body in posts:
-            nursery.start_soon(self._post, title, body)
+            nursery.start_soon(self._guarded, "message", self._post, title, body)
         for life in self.book.due(self._daemon.clock.wall_ns()):
             key = _key(life)
             if key not in self._busy:
@@ -256,6 +285,7 @@ class ListingDesk:
                  revision=found.certificate.revision, verdict=found.certificate.verdict,
                  rows=found.certificate.rows)  # fmt: skip
         await self._tell_published(life, event, found)
+        await trio.to_thread.run_sync(self.archive.verify, life.key, life.window)
 
     async def _tell_published(
         self, life: WindowLife, event: ListingEvent, found: Published

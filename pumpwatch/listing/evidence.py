@@ -86,7 +86,7 @@ class SymbolRows:
         first, last = self.first_id, self.last_id
         low, high = first or self.id_before, last or self.id_after
         if self.id_before and first:
-            low = min(self.id_before, first - 1)
+            low = max(1, min(self.id_before, first - 1))
         if self.id_after and last:
             high = max(self.id_after, last + 1)
         return low or high, high or low

@@ -191,7 +191,7 @@ class WindowBook:
         return frozenset(
             life.key[2]
             for life in self._lives.values()
-            if life.is_open and not life.is_over(now_ns)
+            if life.is_open and life.window.from_ns <= now_ns and not life.is_over(now_ns)
         )
 
     def lives(self, keys: Iterable[Key]) -> list[WindowLife]:

@@ -41,6 +41,8 @@ class SeatDouble:
     def __init__(self) -> None:
         self.standing: Standing = standing()
         self.looked = trio.Event()
+        self.announced: deque[bytes] = deque(maxlen=8)
+        self.announcements = 0
         self.history: deque[tuple[int, ...]] = deque([(1,) * 12, (2,) * 12])
         self.query_times = TimesBySource()
         self.tables: TablesStanding | None = None
@@ -50,6 +52,13 @@ class SeatDouble:
     def show(self, shown: Standing) -> None:
         """As the seat does each second."""
         self.standing = shown
+        looked, self.looked = self.looked, trio.Event()
+        looked.set()
+
+    def announce(self, document: bytes) -> None:
+        """As the seat does with a listing."""
+        self.announced.append(document)
+        self.announcements += 1
         looked, self.looked = self.looked, trio.Event()
         looked.set()
 

@@ -212,7 +212,8 @@ class AnyOrder(RuleBasedStateMachine):
 
     @invariant()
     def an_open_window_is_a_candidate(self) -> None:
-        assert (self.book.coins(self.now_ns) == {"POD"}) == self.life.is_open
+        is_begun = self.life.window.from_ns <= self.now_ns
+        assert (self.book.coins(self.now_ns) == {"POD"}) == (self.life.is_open and is_begun)
 
 
 TestAnyOrder = AnyOrder.TestCase
