@@ -41,6 +41,7 @@ heartbeat_url = "{NOBODY}/ping/{SECRETS["heartbeat"]}?key={SECRETS["heartbeat"]}
 [backup]
 directory = "backups"
 """
+VERBS = (("doctor",), ("check",), ("status",), ("alerts", "history"), ("alerts", "test"))
 PATHS = (
     "/", "/livez", "/readyz", "/api/health", "/api/metrics", "/metrics", "/api/feeds", "/schema",
     "/api/system/status", "/api/actions", "/api/gaps", "/api/listings", "/api/trades/recent",
@@ -48,8 +49,8 @@ PATHS = (
 )  # fmt: skip
 
 
-def write_secrets(daemon: DaemonProcess) -> dict[str, str]:
-    """Put them where the settings name them; returns the environment's part of the settings."""
+def write_secrets(daemon: DaemonProcess) -> None:
+    """Put them where the settings name them."""
     folder = daemon.data_dir / "secrets"
     folder.mkdir(parents=True, mode=0o700)
     for name, secret in (
@@ -67,7 +68,6 @@ def write_secrets(daemon: DaemonProcess) -> dict[str, str]:
     text = text.replace("[feeds.okx_spot]", '[feeds.okx_spot]\napi_key_file = "secrets/feed"')
     daemon.config_file.write_text(text)
     daemon.config_file.chmod(0o600)
-    return {}
 
 
 def spellings(secret: str) -> Iterator[bytes]:
