@@ -20,6 +20,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "gaps list": ("gaps list --open", "gaps list --feed okx_spot --json"),
     "gaps show": ("gaps show GAP_ID",),
+    "gaps retry": ("gaps retry --open", "gaps retry --feed okx_spot"),
+    "verify": (
+        "verify --from 2026-01-31T13:00",
+        "verify --from 2026-01-31T13:00 --sample 5 --seed 1",
+    ),
     "listings list": ("listings list --limit 20",),
     "listings show": ("listings show AVA",),
     "listings add": ("listings add AVA --at 2026-01-31T13:00:00Z --note 'seen elsewhere'",),

@@ -173,6 +173,14 @@ class FeedConfig(Section, frozen=True, kw_only=True):
     ] = 3600
 
 
+class BackfillConfig(Section, frozen=True, kw_only=True):
+    """Closing holes through the venues' REST interfaces."""
+
+    enabled: Annotated[
+        bool, "false: holes are known, and closed only by what the stream brings"
+    ] = True
+
+
 class UpbitConfig(Section, frozen=True, kw_only=True):
     """Upbit's notice board and market list."""
 
@@ -352,6 +360,7 @@ class Config(Section, frozen=True, kw_only=True):
     feeds: Annotated[dict[str, FeedConfig], Rule("a section", lambda _: True)] = msgspec.field(
         default_factory=_default_feeds
     )
+    backfill: BackfillConfig = msgspec.field(default_factory=BackfillConfig)
     listing: ListingConfig = msgspec.field(default_factory=ListingConfig)
     dashboard: DashboardConfig = msgspec.field(default_factory=DashboardConfig)
     alerts: AlertsConfig = msgspec.field(default_factory=AlertsConfig)

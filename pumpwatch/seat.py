@@ -142,6 +142,7 @@ class Seat:
             alerts=self.alerts,
             upkeep=daemon.caretaker.standing(),
             alert_deliveries=self.alert_deliveries,
+            budgets=daemon.backfill.budgets() if daemon.backfill else [],
             page_clients=self.page_clients,
             page_requests=dict(self.page_requests),
         )  # fmt: skip
@@ -167,6 +168,7 @@ class Seat:
         errors = [c.error for c in feed.connections if c.error and c.state != "open"]
         received_ns = road.last_receive_ns
         gaps = None if self.tables is None else self.tables.gaps_open.get(name, 0)
+        backfill = self._daemon.backfill
         return FeedStanding(
             feed=name,
             exchange=feed.spec.exchange,
@@ -188,6 +190,7 @@ class Seat:
             gaps_open=gaps,
             balance=self._daemon.monitor.balance(feed),
             connections=[_connection(connection) for connection in feed.connections],
+            backfill=backfill.standing(name) if backfill else None,
         )
 
     def _look_at_detectors(self, now_ns: int) -> list[DetectorStanding]:

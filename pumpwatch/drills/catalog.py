@@ -40,7 +40,7 @@ class Drill(msgspec.Struct, frozen=True):
 
 DRILLS = {
     "crash": Drill(
-        crash.run, "SIGKILL of the daemon, and half as often of the database",
+        crash.run, "SIGKILL of the daemon, and a fifth as often of the database",
         "kills of the daemon", 3, 300, 20_000,
     ),
     "outage": Drill(

@@ -308,6 +308,11 @@ class FeedSpec(msgspec.Struct, frozen=True, kw_only=True):
     time_step_ns: int  # of the venue's trade times
     prelaunch_has_feed: bool = True  # False: a subscription before trading is refused
 
+    @property
+    def counts_up(self) -> bool:
+        """Whether trade ids of a symbol count up by one, so that a missing one shows."""
+        return self.ids in (TradeIds.CONTIGUOUS, TradeIds.OBSERVED)
+
 
 async def connection_target(
     spec: FeedSpec, rest: Rest, config: FeedConfig, rng: random.Random

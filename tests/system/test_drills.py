@@ -26,7 +26,7 @@ SHORT = {
     "poison": ["--count", "3", "--rate", "2000"],
     "power": ["--count", "100"],
     "burst": ["--count", "15", "--rate", "5000"],
-    "backup": ["--count", "1", "--rate", "4000"],
+    "backup": ["--count", "1", "--rate", "2000"],
     "console": ["--count", "1", "--rate", "2000"],
     "retention": ["--count", "1", "--rate", "8000"],
     "shutdown": ["--count", "2", "--rate", "20000"],
