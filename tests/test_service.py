@@ -176,6 +176,7 @@ def test_every_key_that_differs_is_named() -> None:
 
 async def test_a_feed_is_paused_and_resumed(tmp_path: Path, autojump_clock: MockClock) -> None:
     daemon = make_daemon(tmp_path)
+    daemon.spool.state = "open"  # it takes the row of the hole; nothing here needs it on disk
     switch, state = daemon.switches["okx_spot"], daemon.feeds[4]
     assert state.spec.name == "okx_spot"
     state.add_instruments([instrument("BTC-USDT", feed="okx_spot", symbol="BTCUSDT")])
