@@ -121,6 +121,7 @@ class Daemon:
         self.switches = {feed.spec.name: FeedSwitch(feed, self.stop) for feed in self.feeds}
         offer_switches(self.desk, self.switches)
         offer_retry(self.desk, lambda: self.backfill)
+        self.runs: dict[str, FeedRun] = {}  # of feeds that were started, by name
         self.alerts: AlertDesk | None = None
         self.page_url = ""  # empty until the page is served
         # Called once when all is drained and the database still answers.
@@ -291,6 +292,7 @@ class Daemon:
             feed, self.config.feeds[feed.spec.name], rest, pacer, rng, end, krw.coins,
             past.instruments_of(feed.spec.name),
         )  # fmt: skip
+        self.runs[feed.spec.name] = run
         await run.run(past.resume)
 
     async def _end_capture(self, hard_end: trio.CancelScope) -> None:

@@ -27,7 +27,7 @@ BASE = {
     "errors", "clock", "model", "config", "config_migration", "config_upkeep", "settings", "log",
     "metrics", "version",
     "rates", "balance", "budget", "capacity", "standing", "health", "health_line", "moments",
-    "whole_file", "alert_rules", "alert_book", "alert_files",
+    "whole_file", "log_file", "alert_rules", "alert_book", "alert_files",
 }  # fmt: skip
 # Parts meet in the composition root (and in the verbs that run it), through model.py's Protocols.
 ROOTS = {
@@ -39,9 +39,9 @@ ROOTS = {
     "cli_listings", "cli_migrate", "migrate_verbs", "moving", "cli_backup", "cli_retention",
     "cli_drill", "upkeep_verbs", "drills",
     "__main__", "venues_page", "caretaker", "caretaker_orders", "daemon_orders", "release",
-    "restored", "upgrade_verb", "cli_upgrade", "online",
+    "restored", "upgrade_verb", "cli_upgrade", "online", "cli_examples",
     "listing_desk", "listing_view", "listing_publish", "listing_verbs", "demo_listing",
-    "venue_lists", "cli_bundles",
+    "venue_lists", "cli_bundles", "cli_completion",
 }  # fmt: skip
 MAY_IMPORT = {
     "_fast": BASE,

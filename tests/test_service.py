@@ -135,13 +135,22 @@ async def test_a_good_file_is_applied_and_the_rest_named(tmp_path: Path) -> None
     path.write_text(
         f'data_dir = "{daemon.config.data_dir}"\n[alerts]\nurls = ["json://127.0.0.1:9"]\n'
         'quiet_hours = "22:00-06:00"\n[system]\nlog_level = "warning"\n[spool]\nfsync_ms = 5\n'
+        '[feeds.okx_spot]\nquotes = ["USDT", "USDC"]\n'
     )
     with structlog.testing.capture_logs() as lines:
         assert reload(daemon, path, {})
     assert daemon.alerts.config.urls == ("json://127.0.0.1:9",)
     told = next(line for line in lines if line["event"] == "reloaded")
-    assert set(told["changed"]) == {"alerts.urls", "alerts.quiet_hours", "system.log_level"}
+    assert set(told["changed"]) == {
+        "alerts.urls", "alerts.quiet_hours", "system.log_level", "feeds.okx_spot.quotes",
+    }  # fmt: skip
     assert "spool.fsync_ms" in told["need_a_restart"]
+    # A paused feed that is resumed now starts with it, and the next reload does not name it again.
+    assert daemon.config.feeds["okx_spot"].quotes == ("USDT", "USDC")
+    assert daemon.config.spool.fsync_ms == 1000
+    with structlog.testing.capture_logs() as lines:
+        assert reload(daemon, path, {})
+    assert next(line for line in lines if line["event"] == "reloaded")["changed"] == []
 
 
 async def test_a_bad_file_changes_nothing_and_says_why(tmp_path: Path) -> None:
@@ -169,6 +178,7 @@ def test_every_key_that_differs_is_named() -> None:
 
 async def test_a_feed_is_paused_and_resumed(tmp_path: Path, autojump_clock: MockClock) -> None:
     daemon = make_daemon(tmp_path)
+    daemon.spool.state = "open"  # it takes the row of the hole; nothing here needs it on disk
     switch, state = daemon.switches["okx_spot"], daemon.feeds[4]
     assert state.spec.name == "okx_spot"
     notes = SideNotes()  # the daemon's spool is not open here
