@@ -295,6 +295,8 @@ RULES: tuple[Rule, ...] = (
          help="old days could not be dropped, or a window in them not be copied"),
     Rule(name="cold_failed", severity="page", hold_s=0, find=_told("cold_failed"),
          help="an hour holds other rows as Parquet than before"),
+    Rule(name="migration_rolled_back", severity="page", hold_s=0,
+         find=_told("migration_rolled_back"), help="reads went one stage back to the old store"),
     Rule(name="memory_high", severity="notify", hold_s=60, find=_memory,
          help="more memory than planned"),
     Rule(name="clock_offset", severity="notify", hold_s=60, find=_clock,

@@ -232,7 +232,7 @@ class Caretaker:
                 )
                 for name, volume in volumes.items()
             ],
-            told=dict(upkeep.told.standing),
+            told=upkeep.told.standing | self._daemon.moving.told,
             writers_stopped=self.gate.is_stopped,
             working_on=upkeep.working_on,
             backup=self._describe_backup(),

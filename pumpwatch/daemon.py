@@ -38,6 +38,7 @@ from pumpwatch.listing.events import EventLog
 from pumpwatch.listing.stored import load_events
 from pumpwatch.listing.watch import ListingWatch
 from pumpwatch.monitor import Monitor
+from pumpwatch.moving import Moving
 from pumpwatch.past import Past
 from pumpwatch.reload import reload
 from pumpwatch.rest import RestClient
@@ -109,6 +110,7 @@ class Daemon:
         self.listing: ListingWatch | None = None  # there once the events are loaded
         self.desk = ActionDesk()
         self.caretaker = Caretaker(self)
+        self.moving = Moving(self)
         self.monitor = Monitor(self)
         self.seat = Seat(self)
         self.switches = {feed.spec.name: FeedSwitch(feed, self.stop) for feed in self.feeds}
@@ -146,7 +148,7 @@ class Daemon:
             async with trio.open_nursery() as store:
                 await store.start(run_spool, self.spool, self.watch.applied)
                 await self.caretaker.resume(sql)
-                self._start_writers(store, sender)
+                self._start_writers(store, sender, sql)
                 store.start_soon(self.watch.run)
                 store.start_soon(self.monitor.run)
                 store.start_soon(self.seat.run)
@@ -160,6 +162,7 @@ class Daemon:
                 store.start_soon(past.run)
                 async with trio.open_nursery() as listing:
                     listing.start_soon(self._watch_listings, sql)
+                    listing.start_soon(self.moving.run, self._replayed)
                     await self._with_capture(past, sql, task_status)
                     listing.cancel_scope.cancel()
                 self.state = "draining"
@@ -200,11 +203,7 @@ class Daemon:
 
     async def _watch_listings(self, sql: Sql) -> None:
         """Load the events once what an earlier run left is applied (R3), then watch the boards."""
-        ends = self.spool.files.table_ends()
-        assert self.watch is not None
-        with trio.move_on_after(REPLAY_S_MAX):
-            while any(self.watch.applied.get(table, START) < end for table, end in ends.items()):  # noqa: ASYNC110
-                await trio.sleep(DRAIN_POLL_S)
+        await self._replayed()
         try:
             stored = await load_events(sql)
         except ServerError as error:
@@ -215,12 +214,21 @@ class Daemon:
         )
         await self.listing.run()
 
-    def _start_writers(self, nursery: trio.Nursery, sender: IlpClient) -> None:
+    async def _replayed(self) -> None:
+        """What an earlier run left in the spool is applied, or that takes too long."""
+        ends = self.spool.files.table_ends()
+        assert self.watch is not None
+        with trio.move_on_after(REPLAY_S_MAX):
+            while any(self.watch.applied.get(table, START) < end for table, end in ends.items()):  # noqa: ASYNC110
+                await trio.sleep(DRAIN_POLL_S)
+
+    def _start_writers(self, nursery: trio.Nursery, sender: IlpClient, sql: Sql) -> None:
         for progress in self.tables.values():
             writer = TableWriter(
                 progress, self.spool, sender, self.side.refused_line, self._child_rng(),
                 rows_max=self.config.writer.rows_max,
                 interval_s=self.config.writer.interval_ms / 1000, gate=self.caretaker.gate,
+                check_schema=partial(check_schema, sql),
             )  # fmt: skip
             self.writers.append(writer)
             nursery.start_soon(writer.run)

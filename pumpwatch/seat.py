@@ -23,6 +23,7 @@ from pumpwatch.standing import (
     AlertStanding,
     ConnectionStanding,
     DatabaseStanding,
+    DetectorStanding,
     FeedStanding,
     HistogramStanding,
     ProcessStanding,
@@ -136,6 +137,7 @@ class Seat:
             spooled_lag=histogram(daemon.spool.lags),
             applied_lag=histogram(daemon.monitor.lags),
             queries={k: histogram(v) for k, v in self.query_times.by_source.items()},
+            detectors=self._look_at_detectors(now_ns),
             tables=self.tables,
             alerts=self.alerts,
             upkeep=daemon.caretaker.standing(),
@@ -190,6 +192,20 @@ class Seat:
             connections=[_connection(connection) for connection in feed.connections],
             backfill=backfill.standing(name) if backfill else None,
         )
+
+    def _look_at_detectors(self, now_ns: int) -> list[DetectorStanding]:
+        watch = self._daemon.listing
+        if watch is None:  # the events of earlier runs are not loaded yet
+            return []
+        return [
+            DetectorStanding(
+                name=name,
+                interval_s=watch.looks_every_s(witness),
+                silent_s=(now_ns - witness.good_ns) / 1e9 if witness.good_ns else None,
+                error=witness.reason,
+            )
+            for name, witness in watch.witnesses.items()
+        ]
 
     def _look_at_spool(self) -> SpoolStanding:
         spool = self._daemon.spool

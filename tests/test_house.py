@@ -38,16 +38,17 @@ ROOTS = {
     "cli_listings", "cli_migrate", "migrate_verbs", "moving", "cli_backup", "cli_retention",
     "cli_drill", "upkeep_verbs", "drills",
     "__main__", "venues_page", "caretaker", "caretaker_orders", "daemon_orders", "release",
-    "restored", "upgrade_verb", "cli_upgrade",
+    "restored", "upgrade_verb", "cli_upgrade", "online",
 }  # fmt: skip
 MAY_IMPORT = {
     "_fast": BASE,
+    "dialling": BASE,
     "rest": BASE | {"turnstile"},
     "turnstile": BASE,
     "venues": BASE | {"_fast"},
-    "capture": BASE | {"_fast", "venues", "rest", "turnstile"},
+    "capture": BASE | {"_fast", "venues", "rest", "turnstile", "dialling"},
     "store": BASE | {"_fast", "rest"},  # never capture, nor the reverse
-    "listing": BASE | {"store", "rest"},
+    "listing": BASE | {"store", "rest", "dialling"},
     "migrate": BASE | {"store", "listing"},
     "sim": BASE,  # an independent reading of what venues send: shares no code with venues/
     "alerts": BASE | {"rest"},

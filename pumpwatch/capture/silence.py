@@ -32,6 +32,7 @@ BUDGET_SHARE = 0.4  # of the venue's budget; the rest is for holes and lists of 
 FRESH_S = 10.0  # a symbol is first compared when its subscription is so old
 RATE_FLOOR = 0.01  # rows a second: a symbol that does not trade is not left out for ever
 RETRY_S = 10.0
+UNCHECKED_KEPT_S = 5.0
 TICK_S = 1.0
 CREDIT_S_MAX = 30.0  # so much of the share may pile up: one request may weigh more than a second's
 SECOND_NS = 10**9
@@ -48,6 +49,8 @@ class SilenceWatch:
         self._checked_s: dict[str, float] = {}  # by venue symbol; when it was first carried, too
         self._retry_s: dict[str, float] = {}
         self._checking: set[str] = set()
+        self._unchecked_s: dict[str, float] = {}
+        self._unchecked_until_s = -inf
         self._shown_ns: dict[str, int] = {}  # the newest row of the list before
 
     @property
@@ -110,12 +113,18 @@ class SilenceWatch:
         return [gap.symbol for gap in gaps if gap.cause == SILENCE and not gap.to_ns]
 
     def unchecked_s(self, now_s: float) -> dict[str, float]:
-        """Symbols whose comparison is overdue, by their names, and for how long they have none."""
-        return {
-            self._feed.instruments[name].symbol: now_s - self._checked_s[name]
-            for name, due_s in self._watched(now_s)
-            if now_s > due_s + CHECK_S / 2
-        }
+        """Symbols whose comparison is overdue, by their names, and for how long they have none.
+
+        Looked at every few seconds: several show it each second.
+        """
+        if now_s >= self._unchecked_until_s:
+            self._unchecked_until_s = now_s + UNCHECKED_KEPT_S
+            self._unchecked_s = {
+                self._feed.instruments[name].symbol: now_s - self._checked_s[name]
+                for name, due_s in self._watched(now_s)
+                if now_s > due_s + CHECK_S / 2
+            }
+        return self._unchecked_s
 
     # --- comparing --------------------------------------------------------------------------------
 
@@ -144,7 +153,9 @@ class SilenceWatch:
                 self._compare_ids(name, answer.trades, asked_ns)
                 return
             from_ns = max(since_ns, self._shown_ns.get(name, 0) - CLOCKS_APART_NS)
-            found, _ = await self._backfill.by_time.compare(name, answer.trades, page, from_ns)
+            found, _ = await self._backfill.by_time.compare(
+                name, answer.trades, page, from_ns, asks_table=False
+            )
         except (VenueError, ServerError) as error:
             self._retry_s[name] = now_s + RETRY_S
             log.info("check_failed", feed=feed.spec.name, symbol=symbol, message=str(error))

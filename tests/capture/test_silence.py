@@ -52,6 +52,7 @@ async def test_one_withheld_row_opens_a_hole_and_is_filled(feed: str) -> None:
 async def test_a_whole_stream_shows_nothing(feed: str) -> None:
     desk, watch = watched(feed)
     desk.venue.trades += made(11)  # under way: made a moment ago
+    desk.clock.now_ns = made(11)[0].ns + SECOND_NS
     await watch.check(desk.form.venue_symbol, 0.0)
     assert desk.holes == []
     assert len(desk.stored()) == 10
@@ -140,7 +141,7 @@ async def test_a_comparison_that_failed_is_none() -> None:
     watch.due(0.0, frozenset())
     desk.venue.fails = [VenueError("no answer")]
     await watch.check(desk.form.venue_symbol, 50.0)
-    shown = watch.unchecked_s(50.0 + 2 * CHECK_S)
+    shown = watch.unchecked_s(60.0 + CHECK_S)
     assert list(shown) == [SYMBOL]
     assert watch.due(51.0, frozenset()) == []  # a moment's rest
     await watch.check(desk.form.venue_symbol, 200.0)

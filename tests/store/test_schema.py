@@ -158,7 +158,9 @@ async def test_a_new_column_that_a_crash_left_unnoted_is_no_obstacle(tables: Sql
 
 async def test_any_other_change_wants_an_empty_spool(tables: Sql) -> None:
     later = [*MIGRATIONS, LONGER_TTL]
-    with pytest.raises(SchemaError, match=f"{LONGER_TTL.number:03d}_ttl needs an empty spool") as caught:
+    with pytest.raises(
+        SchemaError, match=f"{LONGER_TTL.number:03d}_ttl needs an empty spool"
+    ) as caught:
         await apply_schema(tables, spool_is_empty=is_full, migrations=later)
     assert caught.value.exit_code == EXIT_CONFIG
     assert await check_schema(tables) == []
