@@ -56,7 +56,7 @@ from pumpwatch.store.window import COLUMNS, query
 
 WINDOWS = 300
 AROUND_S = 20
-SYMBOLS = 400  # per feed
+SYMBOLS = 150  # per feed
 ROWS_PER_S = 5_000  # of all feeds, in the hour that is converted
 RETENTION_DAYS = 30
 
