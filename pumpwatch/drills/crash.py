@@ -1,6 +1,7 @@
 """SIGKILL at random moments under load: the daemon ``count`` times, its database now and then.
 
-Half of the kills meet a daemon at any moment of its start, the others one that records. A kill may also fall into the database's own restart, or into a replay.
+Half of the kills meet a daemon at any moment of its start, the others one that records. A kill may
+also fall into the database's own restart, or into a replay.
 """
 
 from __future__ import annotations
