@@ -7,14 +7,14 @@ EXTENSIONS := $(VENV)/.built
 FAST := $(wildcard pumpwatch/_fast/*.pyx pumpwatch/_fast/*.pxd) setup.py
 APT := $(if $(filter 0,$(shell id -u)),apt-get,sudo apt-get)
 
-.PHONY: help demo test check fix wheel drills bench clean prerequisites asan fuzz bench-peers instructions instructions-update
+.PHONY: help demo test test-c check fix wheel drills bench clean prerequisites asan fuzz bench-peers instructions instructions-update
 
 help:
 	@echo "make demo    simulator + database + recorder for a minute, then a table (no exchange is contacted)"
-	@echo "make test    the tests: unit tests, then the whole system against a real QuestDB"
+	@echo "make test    the tests: units, the whole system against a real QuestDB, the C code's own checks"
 	@echo "make check   formatting, lint, types"
 	@echo "make drills  the long forms of all drills: 300 kills, 1,000 damaged spools, 20 full disks"
-	@echo "make bench   figures of this machine"
+	@echo "make bench   every bench, figures into bench/RESULTS.md"
 	@echo "make instructions         instructions per row of each format against bench/instructions.tsv"
 	@echo "make instructions-update  rewrite that table"
 	@echo "make asan    the C code's tests under AddressSanitizer and UBSan"
@@ -43,8 +43,26 @@ $(EXTENSIONS): $(FAST) | $(STAMP)
 demo: $(STAMP) $(EXTENSIONS)
 	@$(PY) -m pumpwatch demo $(DEMO)
 
+# Two workers: while one waits for a database the other computes. The C code's own checks run beside
+# them, in build/. PYTEST="tests/store -k spool" runs only that.
+WORKERS ?= 2
+# Not as such in the recipe: `make -n test` would run it.
+MAKE_TOO := $(MAKE) --no-print-directory
+RUN_PYTEST = $(PY) -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 test: $(STAMP) $(EXTENSIONS)
-	$(PY) -m pytest $(PYTEST)
+ifeq ($(strip $(PYTEST)),)
+	@mkdir -p build; $(MAKE_TOO) test-c > build/test-c.log 2>&1 & beside=$$!; \
+	$(RUN_PYTEST); code=$$?; \
+	wait $$beside && tail -n 1 build/test-c.log || { code=1; cat build/test-c.log; }; exit $$code
+else
+	$(RUN_PYTEST) $(PYTEST)
+endif
+
+# The short form of asan, and the table of instructions.
+test-c: $(STAMP) $(EXTENSIONS)
+	@$(MAKE) --no-print-directory asan PROFILE=brief
+	@$(MAKE) --no-print-directory instructions
+	@echo "make: the C code is clean under AddressSanitizer and UBSan, and no format got 10 % dearer"
 
 check: $(STAMP) $(EXTENSIONS)
 	$(VENV)/bin/ruff format --check .
@@ -58,12 +76,13 @@ fix: $(STAMP)
 
 # The long forms: hours on two cores. SEED=n repeats one; DRILLS="crash disk" plays only these.
 SEED ?= 1
-DRILLS ?= crash outage disk poison power burst shutdown
+DRILLS ?= crash outage console disk poison power burst shutdown
 drills: $(STAMP) $(EXTENSIONS)
 	@failed=0; for drill in $(DRILLS); do $(PY) -m pumpwatch drill $$drill --long --seed $(SEED) || failed=1; done; exit $$failed
 
+# All benches, half an hour on a quiet machine; BENCH="tls daemon" runs only these.
 bench: $(STAMP) $(EXTENSIONS)
-	$(PY) -m bench.bench_daemon
+	$(PY) -m bench.report $(BENCH)
 
 # cryptofeed wants a newer Python than PumpWatch does, and an environment of its own (AGPL: only run).
 PEERS_PYTHON ?= python3.13
@@ -85,15 +104,16 @@ instructions-update: $(STAMP) $(EXTENSIONS)
 	@$(VALGRIND)
 	@$(PY) -m bench.instructions --update
 
-# A build of its own: other flags, and cythonize does not see flags change. Profile ci has no deadline
-# for a single example; what bounds memory cannot be seen where freed memory is held back on purpose.
+# A build of its own: other flags, and cythonize does not see flags change. What bounds memory cannot
+# be seen where freed memory is held back on purpose.
+PROFILE ?= pumpwatch
 asan: $(STAMP)
 	rm -rf build/asan && mkdir -p build/asan
 	git ls-files -z pumpwatch tests bench schema setup.py pyproject.toml | xargs -0 cp --parents -t build/asan
-	cd build/asan && CFLAGS="$(SANITIZE)" $(abspath $(PY)) setup.py -q build_ext -i
+	cd build/asan && CFLAGS="$(SANITIZE)" PUMPWATCH_OPTIMIZE=-O1 $(abspath $(PY)) setup.py -q build_ext -i
 	cd build/asan && LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" PYTHONMALLOC=malloc \
 		ASAN_OPTIONS=detect_leaks=0:halt_on_error=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
-		$(abspath $(PY)) -m pytest tests/_fast tests/fuzz -q -p no:cacheprovider --hypothesis-profile=ci -o faulthandler_timeout=600 \
+		$(abspath $(PY)) -m pytest tests/_fast tests/fuzz -q -p no:cacheprovider --hypothesis-profile=$(PROFILE) -o faulthandler_timeout=600 \
 		--deselect tests/_fast/test_frames.py::test_memory_stays_bounded $(PYTEST)
 SANITIZE = -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 

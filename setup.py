@@ -21,7 +21,8 @@ DIRECTIVES = {
     "autotestdict": False,
 }
 # The cursor's pieces are small and called everywhere: gcc's own limit leaves half of them as calls.
-COMPILE = ["-O3", "-fno-strict-aliasing", "-finline-limit=2000"]
+OPTIMIZE = os.environ.get("PUMPWATCH_OPTIMIZE", "-O3")  # -O1: a build for a sanitizer, sooner done
+COMPILE = [OPTIMIZE, "-fno-strict-aliasing", "-finline-limit=2000"]
 FAST = Path("pumpwatch/_fast")
 
 setup(

@@ -20,6 +20,7 @@ import trio
 
 from pumpwatch._fast.road import VenueClock
 from pumpwatch.alerts import AlertDesk, run_alerts
+from pumpwatch.backfilling import Backfilling, offer_retry
 from pumpwatch.budget import host_memory_mib, plan_memory
 from pumpwatch.capture.feed import FeedRun
 from pumpwatch.capture.feed_state import FeedState
@@ -37,6 +38,7 @@ from pumpwatch.listing.events import EventLog
 from pumpwatch.listing.stored import load_events
 from pumpwatch.listing.watch import ListingWatch
 from pumpwatch.monitor import Monitor
+from pumpwatch.moving import Moving
 from pumpwatch.past import Past
 from pumpwatch.reload import reload
 from pumpwatch.rest import RestClient
@@ -104,13 +106,16 @@ class Daemon:
             for number, spec in enumerate(FEEDS, start=1)
             if config.feeds[spec.name].enabled
         ]  # fmt: skip
+        self.backfill: Backfilling | None = None  # there while capture runs, if it is enabled
         self.listing: ListingWatch | None = None  # there once the events are loaded
         self.desk = ActionDesk()
         self.caretaker = Caretaker(self)
+        self.moving = Moving(self)
         self.monitor = Monitor(self)
         self.seat = Seat(self)
         self.switches = {feed.spec.name: FeedSwitch(feed, self.stop) for feed in self.feeds}
         offer_switches(self.desk, self.switches)
+        offer_retry(self.desk, lambda: self.backfill)
         self.alerts: AlertDesk | None = None
         self.page_url = ""  # empty until the page is served
         # Called once when all is drained and the database still answers.
@@ -157,7 +162,8 @@ class Daemon:
                 store.start_soon(past.run)
                 async with trio.open_nursery() as listing:
                     listing.start_soon(self._watch_listings, sql)
-                    await self._with_capture(past, task_status)
+                    listing.start_soon(self.moving.run, self._replayed)
+                    await self._with_capture(past, sql, task_status)
                     listing.cancel_scope.cancel()
                 self.state = "draining"
                 await self._drain()
@@ -197,11 +203,7 @@ class Daemon:
 
     async def _watch_listings(self, sql: Sql) -> None:
         """Load the events once what an earlier run left is applied (R3), then watch the boards."""
-        ends = self.spool.files.table_ends()
-        assert self.watch is not None
-        with trio.move_on_after(REPLAY_S_MAX):
-            while any(self.watch.applied.get(table, START) < end for table, end in ends.items()):  # noqa: ASYNC110
-                await trio.sleep(DRAIN_POLL_S)
+        await self._replayed()
         try:
             stored = await load_events(sql)
         except ServerError as error:
@@ -211,6 +213,14 @@ class Daemon:
             self.config, EventLog(self.side), self.clock, self._child_rng(), stored=stored
         )
         await self.listing.run()
+
+    async def _replayed(self) -> None:
+        """What an earlier run left in the spool is applied, or that takes too long."""
+        ends = self.spool.files.table_ends()
+        assert self.watch is not None
+        with trio.move_on_after(REPLAY_S_MAX):
+            while any(self.watch.applied.get(table, START) < end for table, end in ends.items()):  # noqa: ASYNC110
+                await trio.sleep(DRAIN_POLL_S)
 
     def _start_writers(self, nursery: trio.Nursery, sender: IlpClient, sql: Sql) -> None:
         for progress in self.tables.values():
@@ -223,12 +233,17 @@ class Daemon:
             self.writers.append(writer)
             nursery.start_soon(writer.run)
 
-    async def _with_capture(self, past: Past, task_status: trio.TaskStatus[Daemon]) -> None:
+    async def _with_capture(
+        self, past: Past, sql: Sql, task_status: trio.TaskStatus[Daemon]
+    ) -> None:
         async with RestClient(self.config, self._child_rng()) as rest:
             krw = KrwCoins(rest, self.config.listing)
             pacers = {spec.exchange: ConnectPacer(spec.connect_interval_s) for spec in FEEDS}
             async with trio.open_nursery() as flusher:
                 flusher.start_soon(self._flush_loop)
+                if self.config.backfill.enabled:
+                    self.backfill = Backfilling(self, rest, sql)
+                    flusher.start_soon(self.backfill.run)
                 with trio.CancelScope() as hard_end:
                     async with trio.open_nursery() as capture:
                         capture.start_soon(krw.run, self.stop)

@@ -1,4 +1,7 @@
-"""What all tests share: one real database for the session, started only if a test asks for it."""
+"""What all tests share: hypothesis' profiles, who runs beside whom, and one real database.
+
+The database is started only if a test asks for it, and once for each of xdist's workers.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,42 @@ from pathlib import Path
 import httpx
 import psycopg
 import pytest
+from hypothesis import settings
 
 from pumpwatch.config import Config, QuestdbConfig
 from pumpwatch.store import embedded_files
 from pumpwatch.store.embedded_files import Launch, choose_ports, plan_launch
 from pumpwatch.store.server import Ports, ServerAddress, ensure_passwords
 
+# A machine that is busy with other tests must not fail an example for its time.
+settings.register_profile("pumpwatch", deadline=None, print_blob=True)
+settings.register_profile("brief", deadline=None, print_blob=True, max_examples=10)
+settings.load_profile("pumpwatch")
+
+# What takes longest begins first; then the end of a run leaves no worker alone with it.
+LONG = ("tests/system/", "tests/drills/", "tests/store/", "tests/migrate/", "tests/listing/")
 HEAP_MIB = 512
 START_S_MAX = 60
 STOP_S_MAX = 20
+
+
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that load the whole machine never run beside each other; a module's server is one."""
+    for item in items:
+        folder, _, _ = item.nodeid.rpartition("/")
+        if folder.startswith("tests/system"):
+            item.add_marker(pytest.mark.xdist_group("system"))
+        elif item.get_closest_marker("questdb") is not None:
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    for turn, folder in enumerate(LONG):
+        if item.nodeid.startswith(folder):
+            return turn
+    return len(LONG)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from hypothesis import settings
 from hypothesis import strategies as st
 
 MIB = 1024 * 1024
@@ -18,8 +19,14 @@ ASCII = bytes(byte & 0x7F for byte in range(256))
 LENGTH_EDGES = (0, 1, 125, 126, 127, 65535, 65536, 65537)
 
 
+def examples(count: int) -> int:
+    """So many examples in a usual run, and in proportion where the profile wants fewer."""
+    assert settings.default is not None
+    return max(1, count * settings.default.max_examples // 100)
+
+
 def frame(opcode: int, payload: bytes, *, final: bool = True) -> bytes:
-    """One frame as a server sends it: not masked, its length in the shortest form (RFC 6455 5.2)."""
+    """One frame as a server sends it: not masked, its length in its shortest form (RFC 6455)."""
     size = len(payload)
     head = bytes([opcode | (0x80 if final else 0)])
     if size < 126:

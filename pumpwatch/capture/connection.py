@@ -29,6 +29,7 @@ from pumpwatch.capture.session import (
 )
 from pumpwatch.capture.tap import PACE_S, Tap
 from pumpwatch.capture.tls import TlsStream
+from pumpwatch.dialling import ProxyRefusedError, address_of, open_tcp
 from pumpwatch.errors import FeedSilentError, VenueError
 from pumpwatch.model import Instrument
 from pumpwatch.venues.spec import Target
@@ -44,18 +45,16 @@ PASSES_TO_ANSWER = 4  # of the scheduler: a ping that was handed up before is an
 SEND_TIMEOUT_S = 10.0  # a request that the venue's window does not take: the connection is dead
 
 
-async def open_stream(url: str) -> tuple[trio.abc.Stream, str, str]:
+async def open_stream(url: str, proxy_url: str | None = None) -> tuple[trio.abc.Stream, str, str]:
     """Connect to ws:// or wss://; returns the stream, the Host header and the resource."""
     parts = urlsplit(url)
-    is_tls = parts.scheme == "wss"
-    port = parts.port or (443 if is_tls else 80)
-    assert parts.hostname is not None
-    host = parts.hostname if parts.port is None else f"{parts.hostname}:{port}"
+    name, port = address_of(parts)
+    host = name if parts.port is None else f"{name}:{port}"
     resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    if not is_tls:
-        return await trio.open_tcp_stream(parts.hostname, port), host, resource
-    transport = await trio.open_tcp_stream(parts.hostname, port)
-    stream = TlsStream(transport, ssl.create_default_context(), parts.hostname)
+    transport = await open_tcp(name, port, proxy_url)
+    if parts.scheme != "wss":
+        return transport, host, resource
+    stream = TlsStream(transport, ssl.create_default_context(), name)
     try:
         await stream.do_handshake()
     except BaseException:
@@ -105,6 +104,11 @@ class Connection:
             self._session.add(venue_symbols)
             self._wake.set()
 
+    def replace(self, reason: str) -> None:
+        """Have a successor made, and end when it has taken over."""
+        self.planned = PlannedEnd(reason, 0.0)
+        self.leaving.set()
+
     def leave(self, venue_symbols: Iterable[str]) -> None:
         """Want these no more."""
         venue_symbols = list(venue_symbols)
@@ -122,7 +126,7 @@ class Connection:
         """Dial, subscribe, read until the stop. Raises VenueError for any other end."""
         shown = self.shown
         shown.state = "connecting"
-        found = await self._dial(target.url)
+        found = await self._dial(target)
         if found is None:
             return
         stream, host, resource = found
@@ -156,7 +160,7 @@ class Connection:
         if self._error is not None:
             raise self._error
 
-    async def _dial(self, url: str) -> tuple[trio.abc.Stream, str, str] | None:
+    async def _dial(self, target: Target) -> tuple[trio.abc.Stream, str, str] | None:
         """The stream, the Host header and the resource; None where the stop came first."""
         found: tuple[trio.abc.Stream, str, str] | None = None
         failure: VenueError | None = None
@@ -164,10 +168,12 @@ class Connection:
             nursery.start_soon(self._cancel_on_stop, nursery.cancel_scope)
             try:
                 with trio.fail_after(CONNECT_TIMEOUT_S):
-                    found = await open_stream(url)
+                    found = await open_stream(target.url, target.proxy_url)
             except (OSError, ssl.SSLError, trio.BrokenResourceError, trio.TooSlowError) as error:
                 failure = VenueError(f"{self._feed.spec.name}: cannot connect: {error!r}")
                 failure.__cause__ = error
+            except ProxyRefusedError as error:
+                failure = VenueError(f"{self._feed.spec.name}: {error}")
             nursery.cancel_scope.cancel()
         if failure is not None:
             raise failure

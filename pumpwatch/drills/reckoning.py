@@ -32,22 +32,23 @@ async def reckon(
     spooled: pl.DataFrame | None = None,
     quarantined: pl.DataFrame | None = None,
     not_traded: str = "",
+    without: str = "",
 ) -> Verdict:
     """Settle, compare, end the daemon; adds to the outcome and returns the verdict.
 
     ``spooled`` are keys that must be stored, ``quarantined`` keys that must not be; ``not_traded``
-    is a symbol that the drill made itself. After kills, each row that is not there must lie within
-    a hole that the ledger knows (R3).
+    is a symbol that the drill made itself, ``without`` a feed whose bytes it held back. After
+    kills, each row that is not there must lie within a hole that the ledger knows (R3).
     """
     last = await settle(daemon, simulator)
     outcome.expect(last["differences"] == [], f"balance: {last['differences']}")
     gaps = await _ledger(daemon) if kills else []
     stored = await fetch_stored(running_address(daemon.config))
-    stored = stored.filter(pl.col("symbol") != not_traded)
+    stored = stored.filter(pl.col("symbol") != not_traded, pl.col("feed") != without)
     daemon.signal(signal.SIGTERM)
     outcome.expect(await daemon.wait() == 0, f"the daemon's exit code is {daemon.exit_code}")
     await simulator.end()
-    truth = await simulator.truth()
+    truth = (await simulator.truth()).filter(pl.col("feed") != without)
     if quarantined is not None:
         both = stored.join(quarantined, on=KEY, how="inner")
         outcome.expect(both.is_empty(), f"{len(both)} rows in the table and in quarantine")

@@ -1,4 +1,4 @@
-"""Drives one feed's road in tests: messages in, decoded lines out, the balance checked each time."""
+"""Drives one feed's road in tests: messages in, decoded lines out, the balance checked."""
 
 from __future__ import annotations
 
@@ -36,9 +36,7 @@ class Drive:
             self.table.add(symbol, symbol)
         self.rows = RowBuffer()
         self.clock = clock or VenueClock()
-        self.road = FeedRoad(
-            parser, self.table, self.rows, self.clock, feed, history_s * SECOND_NS
-        )
+        self.road = FeedRoad(parser, self.table, self.rows, self.clock, feed, history_s * SECOND_NS)
         self.intake = Intake(self.road)
         self.quarantine: list[tuple[str, bytes, int]] = []
         self.session: list[bytes] = []
@@ -89,40 +87,91 @@ def as_bytes(text: str | bytes | dict[str, Any]) -> bytes:
     return text.encode() if isinstance(text, str) else text
 
 
-def binance_trade(number: int, *, ns: int = NOW_NS, symbol: str = "BTCUSDT", price: str = "1.5",
-                  quantity: str = "2") -> dict[str, Any]:
+def binance_trade(
+    number: int,
+    *,
+    ns: int = NOW_NS,
+    symbol: str = "BTCUSDT",
+    price: str = "1.5",
+    quantity: str = "2",
+) -> dict[str, Any]:
     """Binance spot ``@trade``: one trade, contiguous ids (FEEDS.md section 2)."""
-    data = {"e": "trade", "E": ns // 10**6, "s": symbol, "t": number, "p": price, "q": quantity,
-            "T": ns // 10**6, "m": True, "M": True}
+    data = {
+        "e": "trade",
+        "E": ns // 10**6,
+        "s": symbol,
+        "t": number,
+        "p": price,
+        "q": quantity,
+        "T": ns // 10**6,
+        "m": True,
+        "M": True,
+    }
     return {"stream": f"{symbol.lower()}@trade", "data": data}
 
 
-def bybit_trades(rows: Sequence[tuple[str, str, str]], *, ms: int = NOW_MS,
-                 symbol: str = "BTCUSDT") -> dict[str, Any]:
+def bybit_trades(
+    rows: Sequence[tuple[str, str, str]], *, ms: int = NOW_MS, symbol: str = "BTCUSDT"
+) -> dict[str, Any]:
     """Bybit ``publicTrade``: rows of id, price and quantity, any many (section 4)."""
-    data = [{"i": number, "T": ms, "p": price, "v": quantity, "S": "Buy", "s": symbol, "BT": False,
-             "RPI": False, "seq": 7} for number, price, quantity in rows]
+    data = [
+        {
+            "i": number,
+            "T": ms,
+            "p": price,
+            "v": quantity,
+            "S": "Buy",
+            "s": symbol,
+            "BT": False,
+            "RPI": False,
+            "seq": 7,
+        }
+        for number, price, quantity in rows
+    ]
     return {"topic": f"publicTrade.{symbol}", "type": "snapshot", "ts": ms, "data": data}
 
 
-def gate_trade(first: int, last: int, *, ns: int = NOW_NS, symbol: str = "BTC_USDT") -> dict[str, Any]:
+def gate_trade(
+    first: int, last: int, *, ns: int = NOW_NS, symbol: str = "BTC_USDT"
+) -> dict[str, Any]:
     """Gate spot ``spot.trades``: first != last stands for several trades (section 7)."""
-    result = {"id": 10_000 + last, "id_market": last, "create_time": ns // SECOND_NS,
-              "create_time_ms": f"{ns // 10**6}.{ns % 10**6:06d}", "side": "sell",
-              "currency_pair": symbol, "amount": "1.5", "price": "3", "range": f"{first}-{last}"}
+    result = {
+        "id": 10_000 + last,
+        "id_market": last,
+        "create_time": ns // SECOND_NS,
+        "create_time_ms": f"{ns // 10**6}.{ns % 10**6:06d}",
+        "side": "sell",
+        "currency_pair": symbol,
+        "amount": "1.5",
+        "price": "3",
+        "range": f"{first}-{last}",
+    }
     return {"time": ns // SECOND_NS, "channel": "spot.trades", "event": "update", "result": result}
 
 
-def phemex_trades(rows: Sequence[tuple[int, str, str, str]], *, symbol: str = "BTCUSDT",
-                  kind: str = "incremental") -> str:
+def phemex_trades(
+    rows: Sequence[tuple[int, str, str, str]], *, symbol: str = "BTCUSDT", kind: str = "incremental"
+) -> str:
     """Phemex perpetual ``trades_p``: rows of ns, side, price, size, newest first (section 8)."""
     listed = [[ns, side, price, size] for ns, side, price, size in rows]
     return json.dumps({"sequence": 1, "symbol": symbol, "trades_p": listed, "type": kind})
 
 
-def okx_trade(number: int, *, ns: int = NOW_NS, symbol: str = "BTC-USDT-SWAP", price: str = "2",
-              quantity: str = "3") -> dict[str, Any]:
+def okx_trade(
+    number: int,
+    *,
+    ns: int = NOW_NS,
+    symbol: str = "BTC-USDT-SWAP",
+    price: str = "2",
+    quantity: str = "3",
+) -> dict[str, Any]:
     """OKX ``trades-all``: one fill, quantities in contracts on swaps (section 5)."""
-    row = {"instId": symbol, "tradeId": str(number), "px": price, "sz": quantity, "side": "buy",
-           "ts": str(ns // 10**6)}
+    row = {
+        "instId": symbol,
+        "tradeId": str(number),
+        "px": price,
+        "sz": quantity,
+        "side": "buy",
+        "ts": str(ns // 10**6),
+    }
     return {"arg": {"channel": "trades-all", "instId": symbol}, "data": [row]}

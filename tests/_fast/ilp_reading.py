@@ -58,7 +58,9 @@ class _Reader:
 
     def take(self, wanted: bytes) -> None:
         if not self.payload.startswith(wanted, self.at):
-            raise ValueError(f"{wanted!r} wanted at {self.at}, got {self.payload[self.at :][:20]!r}")
+            raise ValueError(
+                f"{wanted!r} wanted at {self.at}, got {self.payload[self.at :][:20]!r}"
+            )
         self.at += len(wanted)
 
     def text_until(self, ends: bytes) -> str:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pumpwatch._fast.parse_binance import SPOT
 from tests._fast.plain_binance import read
 from tests._fast.plain_json import Exact, MalformedError, text_of
-from tests.strategies import decimal_texts
+from tests.strategies import decimal_texts, examples
 
 MIB = 1024 * 1024
 DEPTH_MAX = 32
@@ -66,7 +66,7 @@ def test_numbers_are_exact_to_the_digit(text: str) -> None:
     check_number(text)
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @given(text=st.text("0123456789.eE+-", max_size=24).filter(bool))
 @example("0")
 @example("-0")
@@ -111,7 +111,7 @@ def is_text(text: str) -> bool:
         return False
 
 
-@settings(max_examples=1000)
+@settings(max_examples=examples(1000))
 @given(inside=st.text('\\"/bfnrtux0dD8c9Ff\x1f\n a', max_size=16))
 @example("\\ud83d\\ude00")
 @example("\\ude00\\ud83d")
@@ -134,7 +134,7 @@ def test_any_unknown_value_is_skipped(value: Any, indent: int | str | None, is_a
     assert (status, row.get("trade_id")) == ("trades", "7")
 
 
-@settings(max_examples=1000)
+@settings(max_examples=examples(1000))
 @given(
     value=JSON_VALUES,
     place=st.integers(0, 200),

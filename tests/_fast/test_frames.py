@@ -1,4 +1,4 @@
-"""The frame scanner: any cutting gives the same messages; what is no WebSocket is refused, RFC 6455."""
+"""The frame scanner: any cutting gives the same messages; what is no WebSocket is refused (RFC)."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from tests.strategies import (
     FrameStream,
     chunkings,
     cut,
+    examples,
     frame,
     frame_streams,
     noise,
@@ -37,6 +38,11 @@ trade_messages = st.builds(
     lambda numbers: as_bytes(bybit_trades([(str(n), "1.5", "2") for n in numbers])),
     st.lists(st.integers(1, 10**9), min_size=1, max_size=20),
 )
+
+
+def feed_all(drive: Drive, chunks: list[bytes]) -> None:
+    for chunk in chunks:
+        drive.intake.feed(chunk, NOW_NS)
 
 
 def run(chunks: list[bytes]) -> tuple[Drive, bytes]:
@@ -74,7 +80,7 @@ def test_any_cutting_gives_the_same_trades(stream: FrameStream, data: st.DataObj
 
 
 @given(frame_streams(size_max=300, messages_max=3))
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 def test_byte_by_byte(stream: FrameStream) -> None:
     drive, control = run([bytes([byte]) for byte in stream.data])
     assert control == stream.control
@@ -120,11 +126,13 @@ def with_length(code: int, width: int, size: int) -> bytes:
 
 
 def fragments(size: int, count: int) -> bytes:
-    return frame(TEXT, b"!" * size, final=False) + frame(CONTINUATION, b"!" * size, final=False) * (count - 1)
+    return frame(TEXT, b"!" * size, final=False) + frame(CONTINUATION, b"!" * size, final=False) * (
+        count - 1
+    )
 
 
 def deflated(payload: bytes) -> bytes:
-    """A text frame as permessage-deflate sends it (RFC 7692): rsv1, the empty block's end cut off."""
+    """A text frame as permessage-deflate sends it (RFC 7692): rsv1, the empty block's end cut."""
     packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     data = packer.compress(payload) + packer.flush(zlib.Z_SYNC_FLUSH)
     whole = bytearray(frame(TEXT, data.removesuffix(b"\x00\x00\xff\xff")))
@@ -145,9 +153,21 @@ REFUSED = {
     "long ping": (b"\x89\x7e\x00\x7e" + b"x" * 126, 1002, "control"),
     "fragmented ping": (b"\x09\x00", 1002, "control"),
     "continuation without a start": (frame(CONTINUATION, b"x"), 1002, "continuation"),
-    "last continuation without a start": (frame(CONTINUATION, b"x", final=False), 1002, "continuation"),
-    "start inside a message": (frame(TEXT, b"a", final=False) + frame(TEXT, b"b"), 1002, "continuation"),
-    "binary inside a message": (frame(TEXT, b"a", final=False) + frame(BINARY, b"b"), 1002, "continuation"),
+    "last continuation without a start": (
+        frame(CONTINUATION, b"x", final=False),
+        1002,
+        "continuation",
+    ),
+    "start inside a message": (
+        frame(TEXT, b"a", final=False) + frame(TEXT, b"b"),
+        1002,
+        "continuation",
+    ),
+    "binary inside a message": (
+        frame(TEXT, b"a", final=False) + frame(BINARY, b"b"),
+        1002,
+        "continuation",
+    ),
     "16 bits for 125": (with_length(126, 2, 125), 1002, "shortest"),
     "16 bits for 0": (with_length(126, 2, 0), 1002, "shortest"),
     "64 bits for 65535": (with_length(127, 8, 65535), 1002, "shortest"),
@@ -159,7 +179,11 @@ REFUSED = {
     "2**63": (with_length(127, 8, 2**63), 1009, "larger"),
     "2**64 - 1": (with_length(127, 8, 2**64 - 1), 1009, "larger"),
     "fragments beyond 1 MiB": (fragments(2**16, 17), 1009, "larger"),
-    "a whole and a byte": (frame(TEXT, b"!" * MIB, final=False) + frame(CONTINUATION, b"x"), 1009, "larger"),
+    "a whole and a byte": (
+        frame(TEXT, b"!" * MIB, final=False) + frame(CONTINUATION, b"x"),
+        1009,
+        "larger",
+    ),
 }
 
 
@@ -172,8 +196,7 @@ def test_what_is_no_websocket_is_refused_behind_the_good_frames(name: str, is_sp
     data = GOOD + trades + bad
     places = range(1, min(len(data), 400)) if is_split else ()
     with pytest.raises(ProtocolError, match=word) as caught:
-        for chunk in cut(data, places):
-            drive.intake.feed(chunk, NOW_NS)
+        feed_all(drive, cut(data, places))
     assert caught.value.close_code == close_code
     assert len(drive.take()) == 1  # what was received before is kept
     assert drive.quarantine == [("malformed", b"!good", 0)]
@@ -223,8 +246,11 @@ def test_a_great_many_fragments() -> None:
     # 1 MiB in single bytes, with empty fragments between: grows by doubling, ends as one message.
     payload = noise(100_000, seed=1)
     data = frame(TEXT, b"", final=False)
-    data += b"".join(frame(CONTINUATION, payload[at : at + 1], final=False) + frame(CONTINUATION, b"", final=False)
-                     for at in range(len(payload)))
+    data += b"".join(
+        frame(CONTINUATION, payload[at : at + 1], final=False)
+        + frame(CONTINUATION, b"", final=False)
+        for at in range(len(payload))
+    )
     drive, _ = run(cut(data + frame(CONTINUATION, b""), range(0, len(data), 10_000)))
     assert messages_of(drive) == [payload]
 
@@ -235,8 +261,8 @@ def test_empty_messages() -> None:
 
 
 def test_memory_stays_bounded() -> None:
-    # 200 messages of the largest size, in fragments and in odd chunks, and twice as many promises of
-    # more: what is held is one message, not what went through.
+    # 200 messages of the largest size, in fragments and in odd chunks, and twice as many promises
+    # of more: what is held is one message, not what went through.
     payload = b"!" * (MIB - 10)
     stream = FrameStream()
     stream.add_message(payload, range(0, MIB - 10, 50_000))

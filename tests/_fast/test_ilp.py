@@ -1,4 +1,4 @@
-"""Lines: numbers exact to the digit, contract values in integers, lines found again in a payload."""
+"""Lines: numbers exact to the digit, contract values in integers, lines found in a payload."""
 
 from __future__ import annotations
 
@@ -136,17 +136,24 @@ def test_a_whole_line(symbol: str) -> None:
     (line,) = drive.message(okx_trade(41, symbol="X-Y", price="0.1", quantity="12"))
     assert line.table == "trades"
     assert line.symbols == {
-        "exchange": "okx", "market_type": "spot", "symbol": symbol, "side": "buy", "origin": "stream",
+        "exchange": "okx",
+        "market_type": "spot",
+        "symbol": symbol,
+        "side": "buy",
+        "origin": "stream",
     }
     assert line.fields == {
-        "price": 0.1, "quantity": 12.0, "trade_id": "41", "sequence_number": 41,
+        "price": 0.1,
+        "quantity": 12.0,
+        "trade_id": "41",
+        "sequence_number": 41,
         "received_at": Nanoseconds(NOW_NS),
     }
     assert line.timestamp_ns == NOW_NS
 
 
 def test_the_longest_line_has_room() -> None:
-    # The longest symbol, id and numbers at once, again and again: a line never outgrows its reserve.
+    # The longest symbol, id and numbers, many times: a line never outgrows its reserve.
     drive = Drive(parse_bybit.SPOT)
     drive.table.add("X", "\u5e01" * 140)
     tiny = "0." + "0" * 55 + "9" * 38
@@ -167,7 +174,10 @@ def test_the_oldest_receive_time_of_a_record() -> None:
     for turn in (1, 2):
         for late in (5, 9):
             rows = [(f"{turn}{late}", "1", "1")]
-            drive.intake.feed(b"\x81\x7e" + len(text := text_of(rows)).to_bytes(2, "big") + text, NOW_NS + turn * late)
+            drive.intake.feed(
+                b"\x81\x7e" + len(text := text_of(rows)).to_bytes(2, "big") + text,
+                NOW_NS + turn * late,
+            )
         assert drive.rows.take()[1:] == (2, NOW_NS + turn * 5)
 
 

@@ -58,9 +58,22 @@ def test_a_symbol_too_long_for_a_line_is_refused() -> None:
     assert table.add("X", "X" * 400) == 0
 
 
-@pytest.mark.parametrize("contract_value", ["0", "-1", "NaN", "Infinity", "", "abc", "1E+99", "1E-99",
-                                            "1.00000000000000000001", "0." + "1" * 21,
-                                            "0.1000000000000000000000000000000001"])
+@pytest.mark.parametrize(
+    "contract_value",
+    [
+        "0",
+        "-1",
+        "NaN",
+        "Infinity",
+        "",
+        "abc",
+        "1E+99",
+        "1E-99",
+        "1.00000000000000000001",
+        "0." + "1" * 21,
+        "0.1000000000000000000000000000000001",
+    ],
+)
 def test_a_contract_value_that_cannot_be_exact_is_refused(contract_value: str) -> None:
     table = InstrumentTable("okx", "futures")
     with pytest.raises(ValueError, match="contract value"):
@@ -68,7 +81,9 @@ def test_a_contract_value_that_cannot_be_exact_is_refused(contract_value: str) -
     assert table.count == 0
 
 
-@pytest.mark.parametrize("contract_value", ["1", "0.0001", "1E-5", "10000000", "1E+7", "0.0010000000000000000000000"])
+@pytest.mark.parametrize(
+    "contract_value", ["1", "0.0001", "1E-5", "10000000", "1E+7", "0.0010000000000000000000000"]
+)
 def test_contract_values_in_every_spelling(contract_value: str) -> None:
     assert Decimal(contract_value) > 0
     assert InstrumentTable("okx", "futures").add("X", "X", contract_value) == 0

@@ -20,6 +20,7 @@ from tests._fast.parser_laws import (
 )
 from tests._fast.plain_bybit import read
 from tests._fast.spelling import strange_messages
+from tests.strategies import examples
 
 PARSERS = pytest.mark.parametrize("parser", [parse_bybit.SPOT, parse_bybit.FUTURES])
 SPELLINGS = pytest.mark.parametrize(
@@ -68,7 +69,7 @@ def test_recorded_messages_read_plainly_are_the_same(parser: Parser) -> None:
 
 
 @PARSERS
-@settings(max_examples=1500)
+@settings(max_examples=examples(1500))
 @given(message=strange_messages(LINES))
 def test_any_spelling_is_read_as_plainly(parser: Parser, message: bytes) -> None:
     check_plain(parser, read, message)

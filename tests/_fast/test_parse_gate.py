@@ -20,6 +20,7 @@ from tests._fast.parser_laws import (
 )
 from tests._fast.plain_gate import read_futures, read_spot
 from tests._fast.spelling import strange_messages
+from tests.strategies import examples
 
 READ = {"gate_spot": read_spot, "gate_futures": read_futures}
 PARSERS = pytest.mark.parametrize("parser", [parse_gate.SPOT, parse_gate.FUTURES])
@@ -69,7 +70,7 @@ def test_recorded_messages_read_plainly_are_the_same(parser: Parser) -> None:
 
 
 @PARSERS
-@settings(max_examples=1500)
+@settings(max_examples=examples(1500))
 @given(data=st.data())
 def test_any_spelling_is_read_as_plainly(parser: Parser, data: st.DataObject) -> None:
     message = data.draw(strange_messages(sample_lines(parser.feed)))

@@ -20,6 +20,7 @@ from tests._fast.parser_laws import (
 )
 from tests._fast.plain_okx import read
 from tests._fast.spelling import strange_messages
+from tests.strategies import examples
 
 PARSERS = pytest.mark.parametrize("parser", [parse_okx.SPOT, parse_okx.FUTURES])
 FLIPS = st.lists(st.tuples(st.integers(0, 9999), st.integers(0, 255)), min_size=1, max_size=4)
@@ -47,7 +48,7 @@ def test_recorded_messages_read_plainly_are_the_same(parser: Parser) -> None:
 
 
 @PARSERS
-@settings(max_examples=1500)
+@settings(max_examples=examples(1500))
 @given(message=strange_messages(LINES))
 def test_any_spelling_is_read_as_plainly(parser: Parser, message: bytes) -> None:
     check_plain(parser, read, message)

@@ -24,6 +24,7 @@ from tests._fast.parser_laws import (
 from tests._fast.plain_json import Row
 from tests._fast.plain_phemex import read_futures, read_spot
 from tests._fast.spelling import strange_messages
+from tests.strategies import examples
 
 READ = {"phemex_spot": read_spot, "phemex_futures": read_futures}
 NAMES = {"phemex_spot": "trades", "phemex_futures": "trades_p"}
@@ -103,7 +104,7 @@ def test_recorded_messages_read_plainly_are_the_same(parser: Parser) -> None:
 
 
 @PARSERS
-@settings(max_examples=1500)
+@settings(max_examples=examples(1500))
 @given(data=st.data())
 def test_any_spelling_is_read_as_plainly(parser: Parser, data: st.DataObject) -> None:
     message = data.draw(strange_messages(SHORT[parser.feed]))

@@ -24,7 +24,7 @@ from tests._fast.driving import (
     phemex_trades,
 )
 from tests._fast.ilp_reading import Line
-from tests.strategies import decimal_texts
+from tests.strategies import decimal_texts, examples
 
 MS_NS = 10**6
 MIB = 1024 * 1024
@@ -156,7 +156,7 @@ steps = st.tuples(
 spans = st.tuples(st.integers(-3_600_000, 3_600_000), st.integers(0, 100_000))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100))
 @given(st.lists(steps, max_size=40), st.lists(spans, max_size=6), st.sampled_from([2, 3, 8, 1000]))
 def test_it_holds_the_newest_rows_and_gives_them_back(
     taken: list[Any], asked: list[tuple[int, int]], chunks: int

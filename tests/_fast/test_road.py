@@ -25,6 +25,7 @@ from tests._fast.ilp_reading import Line, digits_of
 from tests._fast.parser_laws import plain_text, sample_lines, table
 from tests._fast.plain_json import Row
 from tests._fast.spelling import strange_messages
+from tests.strategies import examples
 
 EXACT = Context(prec=200, Emax=99_999, Emin=-99_999)
 DAY_NS = 86_400 * SECOND_NS
@@ -104,7 +105,7 @@ def plain_rows(form: Form, message: bytes) -> list[Row]:
 
 
 @FEEDS
-@settings(max_examples=25, deadline=None)  # a noisy machine must not fail it
+@settings(max_examples=examples(25))
 @given(seed=st.integers(0, 2**32), counts=COUNTS)
 def test_every_row_becomes_its_line(form: Form, seed: int, counts: list[int]) -> None:
     stream = Stream(form, seed, symbols=5)
@@ -120,7 +121,7 @@ def test_every_row_becomes_its_line(form: Form, seed: int, counts: list[int]) ->
 
 
 @FEEDS
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300))
 @given(data=st.data())
 def test_no_strange_message_becomes_a_wrong_line(form: Form, data: st.DataObject) -> None:
     message = data.draw(strange_messages(sample_lines(form.feed)))

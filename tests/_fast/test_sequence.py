@@ -130,7 +130,7 @@ def test_the_largest_ids() -> None:
 
 @given(st.lists(st.tuples(st.integers(1, 60), st.integers(0, 5)), min_size=1, max_size=60))
 def test_ranges_and_single_ids_together_account_for_every_id(steps: list[tuple[int, int]]) -> None:
-    # A step of width 0 is a single trade, a wider one is a message that stands for width + 1 trades.
+    # A step of width 0 is a single trade, a wider one a message that stands for width + 1 trades.
     sequence = Sequence()
     rows: set[int] = set()
     told: set[int] = set()

@@ -9,6 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pumpwatch._fast.utf8 import is_text
+from tests.strategies import examples
 
 # Both sides of every edge of RFC 3629's table.
 EDGES = bytes.fromhex("007f808f909fa0bfc0c1c2dfe0e1ecedeeeff0f1f3f4f5ff")
@@ -31,7 +32,7 @@ def test_every_edge_of_the_table(size: int) -> None:
     assert good
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @given(text=st.text(), broken=st.binary(max_size=5), place=st.integers(0, 100))
 @example("x" * 7 + "币", b"", 0)
 @example("x" * 8, b"\xe5", 99)

@@ -98,7 +98,7 @@ class Wired:
         self.shown = ConnectionState(number=0, wanted=len(symbols))
         ours, self.theirs = memory_stream_pair()
 
-        async def dial(url: str) -> tuple[trio.abc.Stream, str, str]:
+        async def dial(_url: str, _proxy_url: str | None) -> tuple[trio.abc.Stream, str, str]:
             await trio.lowlevel.checkpoint()
             return ours, "127.0.0.1", "/ws"
 
@@ -704,7 +704,7 @@ async def test_a_stop_ends_dialling_at_once(
 ) -> None:
     wired = Wired(monkeypatch)
 
-    async def never_there(url: str) -> tuple[trio.abc.Stream, str, str]:
+    async def never_there(_url: str, _proxy_url: str | None) -> tuple[trio.abc.Stream, str, str]:
         await trio.sleep_forever()
         raise AssertionError
 

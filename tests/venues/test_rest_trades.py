@@ -452,7 +452,9 @@ def test_kinds_that_rest_knows(feed: str, marks: dict[str, Any], kind: str) -> N
     assert line.symbols.get("kind", "") == kind
 
 
-@pytest.mark.parametrize("form", [form for form in FORMS if "okx" in form.feed], ids=str)
+@pytest.mark.parametrize(
+    "form", [form for form in FORMS if "okx" in form.feed], ids=lambda form: form.feed
+)
 def test_rows_out_of_order_are_put_in_the_order_of_their_ids(form: Form) -> None:
     document = answer_of(form)
     rows = rows_in(document)
