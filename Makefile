@@ -76,7 +76,7 @@ fix: $(STAMP)
 
 # The long forms: hours on two cores. SEED=n repeats one; DRILLS="crash disk" plays only these.
 SEED ?= 1
-DRILLS ?= crash outage disk poison power burst shutdown
+DRILLS ?= crash outage console disk poison power burst shutdown
 drills: $(STAMP) $(EXTENSIONS)
 	@failed=0; for drill in $(DRILLS); do $(PY) -m pumpwatch drill $$drill --long --seed $(SEED) || failed=1; done; exit $$failed
 

@@ -29,10 +29,18 @@ from pumpwatch import log
 from pumpwatch.clock import SystemClock
 from pumpwatch.config import Config, QuestdbConfig
 from pumpwatch.config_upkeep import BackupConfig
+from pumpwatch.demo import run_simulator
 from pumpwatch.drills.months import SYMBOL, database_before, day_of, fill_days
 from pumpwatch.drills.outcome import Outcome
 from pumpwatch.drills.reckoning import reckon
-from pumpwatch.drills.stage import DaemonProcess, applied_rows, is_subscribed, stage
+from pumpwatch.drills.stage import (
+    DaemonProcess,
+    applied_rows,
+    daemon_process,
+    is_subscribed,
+    simulator_arguments,
+    stage,
+)
 from pumpwatch.drills.verbs import say
 from pumpwatch.rates import LAG_BUCKETS_S
 from pumpwatch.standing import HistogramStanding
@@ -51,6 +59,8 @@ from pumpwatch.store.window import COLUMNS, query
 
 WINDOWS = 300
 AROUND_S = 20
+SYMBOLS = 400  # per feed
+ROWS_PER_S = 5_000  # of all feeds, in the hour that is converted
 RETENTION_DAYS = 30
 
 
@@ -60,7 +70,11 @@ RETENTION_DAYS = 30
 async def cold(folder: Path, seconds: int, rate_per_s: int) -> dict[str, Any]:
     """Record, end, move the rows into one hour of two days ago, convert it."""
     outcome = Outcome()
-    async with stage(folder, 1, rate_per_s) as (simulator, daemon):
+    arguments = [*simulator_arguments(1, rate_per_s), "--symbols", str(SYMBOLS)]
+    async with (
+        run_simulator(folder / "truth", arguments) as simulator,
+        daemon_process(folder / "run", simulator) as daemon,
+    ):
         daemon.start()
         await daemon.until(is_subscribed, "subscribed")
         wanted = seconds * rate_per_s
@@ -75,8 +89,10 @@ async def _convert(sql: Sql, config: Config) -> dict[str, Any]:
     hour_ns = day_of(clock.wall_ns(), 2) + 12 * HOUR_NS
     rows = await sql.query("SELECT min(timestamp)::long, max(timestamp)::long FROM trades")
     first_ns, last_ns = rows[0]
-    # Spread over a whole hour: as many rows an hour as were recorded.
-    stretch = (HOUR_NS - NS_PER_S) / max(1, last_ns - first_ns)
+    # At the pace of a day: windows then hold as many rows as they do.
+    ((recorded,),) = await sql.query("SELECT count() FROM trades")
+    span_ns = min(recorded * NS_PER_S // ROWS_PER_S, HOUR_NS - NS_PER_S)
+    stretch = span_ns / max(1, last_ns - first_ns)
     await sql.execute(
         "INSERT INTO trades SELECT"
         f" ({hour_ns} + ((timestamp::long - {first_ns}) * {stretch})::long)::timestamp_ns,"
@@ -86,11 +102,11 @@ async def _convert(sql: Sql, config: Config) -> dict[str, Any]:
     )
     await wait_applied(sql, "trades")
     address = running_address(config)
-    figures: dict[str, Any] = {"windows": WINDOWS}
+    figures: dict[str, Any] = {"windows": WINDOWS, "rows_per_s": ROWS_PER_S, "symbols": SYMBOLS}
     native = await _partition(sql, hour_ns)
     figures["rows"] = native.rows
     figures["native_bytes_per_row"] = round(native.disk_bytes / native.rows, 1)
-    figures["native_window_ms"] = await _windows(address, hour_ns)
+    figures["native_window_ms"] = await _windows(address, hour_ns, span_ns)
     store = ColdStore(
         sql, OperationLog(NoSink(), clock), clock, cold_hours=24, data_dir=config.data_dir, rest=0.0
     )
@@ -100,7 +116,7 @@ async def _convert(sql: Sql, config: Config) -> dict[str, Any]:
     figures["equal"] = done.problem == ""
     parquet = await _partition(sql, hour_ns)
     figures["parquet_bytes_per_row"] = round(parquet.disk_bytes / parquet.rows, 1)
-    figures["parquet_window_ms"] = await _windows(address, hour_ns)
+    figures["parquet_window_ms"] = await _windows(address, hour_ns, span_ns)
     return figures
 
 
@@ -109,12 +125,12 @@ async def _partition(sql: Sql, start_ns: int) -> Any:
     return found
 
 
-async def _windows(address: ServerAddress, hour_ns: int) -> dict[str, float]:
+async def _windows(address: ServerAddress, hour_ns: int, span_ns: int) -> dict[str, float]:
     """Of random coins at random moments, ±20 s, all feeds, as the command line asks."""
-    return await trio.to_thread.run_sync(_windows_now, address, hour_ns)
+    return await trio.to_thread.run_sync(_windows_now, address, hour_ns, span_ns)
 
 
-def _windows_now(address: ServerAddress, hour_ns: int) -> dict[str, float]:
+def _windows_now(address: ServerAddress, hour_ns: int, span_ns: int) -> dict[str, float]:
     rng = random.Random(5)
     symbols = [
         row["symbol"]
@@ -132,7 +148,7 @@ def _windows_now(address: ServerAddress, hour_ns: int) -> dict[str, float]:
     )
     took_ms, rows = [], 0
     for _ in range(WINDOWS):
-        at_ns = hour_ns + rng.randrange(AROUND_S, 3600 - AROUND_S) * NS_PER_S
+        at_ns = hour_ns + rng.randrange(AROUND_S * NS_PER_S, span_ns - AROUND_S * NS_PER_S)
         span = [at_ns - AROUND_S * NS_PER_S, at_ns + AROUND_S * NS_PER_S]
         started_s = time.perf_counter()
         rows += len(query(address, sql, [*span, rng.choice(symbols)]))

@@ -89,6 +89,18 @@ def _gap_lost(standing: Standing) -> Found:
             yield feed, f"{gaps} holes were declared lost in the last day"
 
 
+def _symbol_mute(standing: Standing) -> Found:
+    for feed in _recorded(standing):
+        for symbol in feed.backfill.mute_symbols if feed.backfill else ():
+            yield f"{feed.feed}/{symbol}", "it trades, and the stream brings nothing of it"
+
+
+def _times_apart(standing: Standing) -> Found:
+    for feed in _recorded(standing):
+        if feed.backfill and feed.backfill.times_apart:
+            yield feed.feed, "REST has other times than the stream: its rows go by ids only"
+
+
 def _balance(standing: Standing) -> Found:
     for difference in standing.differences:
         place, _, text = difference.partition(": ")
@@ -245,6 +257,10 @@ RULES: tuple[Rule, ...] = (
          above=_under_feed, help="a venue does not acknowledge symbols"),
     Rule(name="gap_lost", severity="digest", hold_s=0, find=_gap_lost, above=_under_feed,
          help="holes that could not be filled", tells_recovery=False),
+    Rule(name="symbol_mute", severity="notify", hold_s=0, find=_symbol_mute, above=_under_feed,
+         help="a symbol trades on a connection that brings nothing of it"),
+    Rule(name="rest_times_differ", severity="notify", hold_s=0, find=_times_apart,
+         help="a venue's lists give trades other times than its stream"),
     Rule(name="balance_broken", severity="page", hold_s=5, find=_balance,
          help="the counters do not add up: rows are not accounted for"),
     Rule(name="spool_filling", severity="notify", hold_s=30, find=_spool_filling,
@@ -279,6 +295,8 @@ RULES: tuple[Rule, ...] = (
          help="old days could not be dropped, or a window in them not be copied"),
     Rule(name="cold_failed", severity="page", hold_s=0, find=_told("cold_failed"),
          help="an hour holds other rows as Parquet than before"),
+    Rule(name="migration_rolled_back", severity="page", hold_s=0,
+         find=_told("migration_rolled_back"), help="reads went one stage back to the old store"),
     Rule(name="memory_high", severity="notify", hold_s=60, find=_memory,
          help="more memory than planned"),
     Rule(name="clock_offset", severity="notify", hold_s=60, find=_clock,

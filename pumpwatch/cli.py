@@ -26,6 +26,7 @@ from pumpwatch import (
     cli_run,
     cli_seat,
     cli_upgrade,
+    cli_verify,
 )
 from pumpwatch.errors import EXIT_GOOD, EXIT_UNAVAILABLE, EXIT_USAGE, PumpWatchError
 
@@ -43,7 +44,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-gaps = typer.Typer(help="List the holes of the record, or show one.")
+gaps = typer.Typer(help="List the holes of the record, show one, have them tried again.")
 schema = typer.Typer(help="Make the tables, or compare them with this version.")
 
 
@@ -77,12 +78,14 @@ app.command()(cli_data.trades)
 app.add_typer(gaps, name="gaps")
 gaps.command("list")(cli_gaps.gaps_list)
 gaps.command("show")(cli_gaps.gaps_show)
+gaps.command("retry")(cli_gaps.gaps_retry)
 app.add_typer(cli_listings.group, name="listings")
 app.add_typer(schema, name="schema")
 schema.command("apply")(cli_data.schema_apply)
 schema.command("check")(cli_data.schema_check)
 app.add_typer(cli_backup.backup, name="backup")
 app.add_typer(cli_retention.retention, name="retention")
+app.command()(cli_verify.verify)
 app.add_typer(cli_migrate.migrate, name="migrate")
 app.add_typer(cli_upgrade.upgrade, name="upgrade")
 app.add_typer(cli_upgrade.secrets, name="secrets")

@@ -1,4 +1,4 @@
-"""Verbs that ask the ledger: gaps list, gaps show."""
+"""Verbs of the ledger: gaps list, gaps show, gaps retry."""
 
 from __future__ import annotations
 
@@ -37,6 +37,9 @@ def gaps_list(
     symbol: Annotated[
         str | None, typer.Option(metavar="SYMBOL", help="Only this one, as BTCUSDT.")
     ] = None,
+    with_late: Annotated[
+        bool, typer.Option("--late", help="Also where rows only came in another order.")
+    ] = False,
     limit: Annotated[int, typer.Option(min=1, max=LIMIT_MAX, help="At most so many.")] = 100,
     as_json: JsonOption = False,
     config: ConfigOption = None,
@@ -51,7 +54,9 @@ def gaps_list(
     settings = load(config)
     from pumpwatch.store.gap_rows import read_gaps
 
-    rows = read_gaps(settings, is_open=is_open, feed=feed, symbol=symbol, limit=limit)
+    rows = read_gaps(
+        settings, is_open=is_open, feed=feed, symbol=symbol, limit=limit, with_late=with_late
+    )
     if as_json:
         print_json(rows)
     else:
@@ -75,3 +80,24 @@ def gaps_show(
         for row in rows:
             print_rows([{"column": n, "value": v} for n, v in row.items()], ("column", "value"))
     return 0 if rows else EXIT_NO
+
+
+def gaps_retry(
+    gap_id: Annotated[
+        str | None, typer.Argument(metavar="[GAP_ID]", help="One hole, open or lost.")
+    ] = None,
+    feed: Annotated[
+        str | None, typer.Option(metavar="FEED", help="Open and lost holes of it, as okx_spot.")
+    ] = None,
+    is_open: Annotated[bool, typer.Option("--open", help="Only holes that are open.")] = False,
+    config: ConfigOption = None,
+) -> int:
+    """Have the running daemon ask the venues for holes again now; lost ones are opened again."""
+    from pumpwatch.daemon_client import act
+
+    if gap_id is None and feed is None and not is_open:
+        raise UsageError("which holes? A GAP_ID, --feed FEED, or --open for all that are open")
+    arguments = {"gap_id": gap_id, "feed": feed, "open": "true" if is_open else None}
+    wanted = {name: value for name, value in arguments.items() if value is not None}
+    print(act(load(config), "retry_gaps", **wanted))
+    return 0

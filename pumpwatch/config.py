@@ -13,6 +13,7 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -48,6 +49,15 @@ PORT = span(0, 65535)
 NAME = pattern(r"[A-Za-z0-9_.-]{1,64}", "1 to 64 of A-Z a-z 0-9 _ . -")
 WEB = url("http", "https", path_only=True)
 SOCKET = url("ws", "wss")
+PROXY = Rule(
+    "http://[USER:PASSWORD@]HOST:PORT of a proxy that takes CONNECT",
+    lambda value: (
+        re.fullmatch(r"http://([!-.0-9:;=?A-Z_a-z~%]+@)?[^\s/@]+/?", value) is not None
+        and _has_port(value)
+    ),
+    secret=True,
+)
+PROXY_DOC = "a proxy for sockets and requests; empty: none, whatever the environment says"
 
 
 class QuestdbConfig(Section, frozen=True, kw_only=True):
@@ -142,6 +152,7 @@ class FeedConfig(Section, frozen=True, kw_only=True):
     rest_url: Annotated[
         str | None, WEB, "scheme, host and optional path prefix; empty: the venue's own"
     ] = None
+    proxy_url: Annotated[str | None, PROXY, PROXY_DOC] = None
     symbols: Annotated[
         tuple[str, ...],
         texts(r"[^\s,'\"=;]{1,40}", "a list of globs on BASE+QUOTE, at least one", at_least=1),
@@ -162,6 +173,14 @@ class FeedConfig(Section, frozen=True, kw_only=True):
     ] = 3600
 
 
+class BackfillConfig(Section, frozen=True, kw_only=True):
+    """Closing holes through the venues' REST interfaces."""
+
+    enabled: Annotated[
+        bool, "false: holes are known, and closed only by what the stream brings"
+    ] = True
+
+
 class UpbitConfig(Section, frozen=True, kw_only=True):
     """Upbit's notice board and market list."""
 
@@ -173,6 +192,7 @@ class UpbitConfig(Section, frozen=True, kw_only=True):
     )
     access_key_file: Annotated[str | None, ANY_PATH, "relative to data_dir"] = None
     secret_key_file: Annotated[str | None, ANY_PATH, "relative to data_dir"] = None
+    proxy_url: Annotated[str | None, PROXY, PROXY_DOC] = None
     poll_interval_s: Annotated[float, span(0.5, 3600, "s"), "between two looks"] = 6.0
 
     def __post_init__(self) -> None:
@@ -187,6 +207,7 @@ class BithumbConfig(Section, frozen=True, kw_only=True):
 
     enabled: Annotated[bool, "watch it"] = True
     api_url: Annotated[str, WEB, "notices and market list"] = "https://api.bithumb.com"
+    proxy_url: Annotated[str | None, PROXY, PROXY_DOC] = None
     poll_interval_s: Annotated[float, span(0.5, 3600, "s"), "between two looks"] = 3.0
 
 
@@ -200,6 +221,13 @@ class ListingConfig(Section, frozen=True, kw_only=True):
     ] = 86_400
     upbit: UpbitConfig = msgspec.field(default_factory=UpbitConfig)
     bithumb: BithumbConfig = msgspec.field(default_factory=BithumbConfig)
+
+
+def _has_port(value: str) -> bool:
+    try:
+        return urlsplit(value).port is not None
+    except ValueError:
+        return False
 
 
 def _is_address(value: str) -> bool:
@@ -227,7 +255,7 @@ class DashboardConfig(Section, frozen=True, kw_only=True):
     ] = False
     requests_per_s_max: Annotated[
         int, span(1, 10_000, "a second"), "more than this wait their turn: recording comes first"
-    ] = 80
+    ] = 50
     connections_max: Annotated[
         int, span(8, 10_000), "more than this are turned away: each holds a file handle"
     ] = 256
@@ -325,6 +353,7 @@ class Config(Section, frozen=True, kw_only=True):
     feeds: Annotated[dict[str, FeedConfig], Rule("a section", lambda _: True)] = msgspec.field(
         default_factory=_default_feeds
     )
+    backfill: BackfillConfig = msgspec.field(default_factory=BackfillConfig)
     listing: ListingConfig = msgspec.field(default_factory=ListingConfig)
     dashboard: DashboardConfig = msgspec.field(default_factory=DashboardConfig)
     alerts: AlertsConfig = msgspec.field(default_factory=AlertsConfig)

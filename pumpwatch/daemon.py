@@ -20,6 +20,7 @@ import trio
 
 from pumpwatch._fast.road import VenueClock
 from pumpwatch.alerts import AlertDesk, run_alerts
+from pumpwatch.backfilling import Backfilling, offer_retry
 from pumpwatch.budget import host_memory_mib, plan_memory
 from pumpwatch.capture.feed import FeedRun
 from pumpwatch.capture.feed_state import FeedState
@@ -37,6 +38,7 @@ from pumpwatch.listing.events import EventLog
 from pumpwatch.listing.stored import load_events
 from pumpwatch.listing.watch import ListingWatch
 from pumpwatch.monitor import Monitor
+from pumpwatch.moving import Moving
 from pumpwatch.past import Past
 from pumpwatch.reload import reload
 from pumpwatch.rest import RestClient
@@ -50,6 +52,8 @@ from pumpwatch.store.segment import MIB
 from pumpwatch.store.side_tables import SideTables
 from pumpwatch.store.spool import Spool, run_spool
 from pumpwatch.store.spool_files import START
+from pumpwatch.store.spool_positions import alive_record
+from pumpwatch.store.spool_recovery import holds_rows
 from pumpwatch.store.sql import Sql
 from pumpwatch.store.writer import TableWriter
 from pumpwatch.systemd import Notifier, run_notify
@@ -57,6 +61,7 @@ from pumpwatch.venues import FEEDS
 
 log = structlog.get_logger()
 
+ALIVE_S = 1.0  # between two notes of what was read
 FLUSH_S = 0.01  # rows wait at most this long for their record (promise 1)
 DRAIN_POLL_S = 0.05
 REPLAY_S_MAX = 600.0  # then the events are loaded although an earlier run's rows are not applied
@@ -85,6 +90,7 @@ class Daemon:
             disk_bytes_max=config.spool.disk_max_mib * MIB,
             fsync_s=config.spool.fsync_ms / 1000,
             buffer_bytes_max=config.spool.buffer_max_mib * MIB,
+            contiguous=[number for number, spec in enumerate(FEEDS, start=1) if spec.counts_up],
         )
         self.tables = {name: TableProgress(number, name) for name, number in TABLES.items()}
         self.writers: list[TableWriter] = []
@@ -100,13 +106,16 @@ class Daemon:
             for number, spec in enumerate(FEEDS, start=1)
             if config.feeds[spec.name].enabled
         ]  # fmt: skip
+        self.backfill: Backfilling | None = None  # there while capture runs, if it is enabled
         self.listing: ListingWatch | None = None  # there once the events are loaded
         self.desk = ActionDesk()
         self.caretaker = Caretaker(self)
+        self.moving = Moving(self)
         self.monitor = Monitor(self)
         self.seat = Seat(self)
         self.switches = {feed.spec.name: FeedSwitch(feed, self.stop) for feed in self.feeds}
         offer_switches(self.desk, self.switches)
+        offer_retry(self.desk, lambda: self.backfill)
         self.alerts: AlertDesk | None = None
         self.page_url = ""  # empty until the page is served
         # Called once when all is drained and the database still answers.
@@ -139,18 +148,22 @@ class Daemon:
             async with trio.open_nursery() as store:
                 await store.start(run_spool, self.spool, self.watch.applied)
                 await self.caretaker.resume(sql)
-                self._start_writers(store, sender)
+                self._start_writers(store, sender, sql)
                 store.start_soon(self.watch.run)
                 store.start_soon(self.monitor.run)
                 store.start_soon(self.seat.run)
                 store.start_soon(self.caretaker.run)
                 store.start_soon(self._run_page)
                 store.start_soon(run_alerts, self._make_alerts)
-                past = Past(sql, self.tables, self.spool.files.table_ends(), self.ledger)
+                files = self.spool.files
+                past = Past(
+                    sql, self.tables, files.table_ends(), self.ledger, standings=files.stood
+                )
                 store.start_soon(past.run)
                 async with trio.open_nursery() as listing:
                     listing.start_soon(self._watch_listings, sql)
-                    await self._with_capture(past, task_status)
+                    listing.start_soon(self.moving.run, self._replayed)
+                    await self._with_capture(past, sql, task_status)
                     listing.cancel_scope.cancel()
                 self.state = "draining"
                 await self._drain()
@@ -180,7 +193,7 @@ class Daemon:
     async def _prepare_schema(self, sql: Sql) -> None:
         spool_folder = self.config.data_dir / "spool"
         await self.caretaker.prepare(sql)
-        await apply_schema(sql, spool_is_empty=lambda: not any(spool_folder.glob("*.seg")))
+        await apply_schema(sql, spool_is_empty=lambda: not holds_rows(spool_folder))
         drift = await check_schema(sql)
         if drift:
             raise SchemaError(
@@ -190,11 +203,7 @@ class Daemon:
 
     async def _watch_listings(self, sql: Sql) -> None:
         """Load the events once what an earlier run left is applied (R3), then watch the boards."""
-        ends = self.spool.files.table_ends()
-        assert self.watch is not None
-        with trio.move_on_after(REPLAY_S_MAX):
-            while any(self.watch.applied.get(table, START) < end for table, end in ends.items()):  # noqa: ASYNC110
-                await trio.sleep(DRAIN_POLL_S)
+        await self._replayed()
         try:
             stored = await load_events(sql)
         except ServerError as error:
@@ -205,22 +214,36 @@ class Daemon:
         )
         await self.listing.run()
 
-    def _start_writers(self, nursery: trio.Nursery, sender: IlpClient) -> None:
+    async def _replayed(self) -> None:
+        """What an earlier run left in the spool is applied, or that takes too long."""
+        ends = self.spool.files.table_ends()
+        assert self.watch is not None
+        with trio.move_on_after(REPLAY_S_MAX):
+            while any(self.watch.applied.get(table, START) < end for table, end in ends.items()):  # noqa: ASYNC110
+                await trio.sleep(DRAIN_POLL_S)
+
+    def _start_writers(self, nursery: trio.Nursery, sender: IlpClient, sql: Sql) -> None:
         for progress in self.tables.values():
             writer = TableWriter(
                 progress, self.spool, sender, self.side.refused_line, self._child_rng(),
                 rows_max=self.config.writer.rows_max,
                 interval_s=self.config.writer.interval_ms / 1000, gate=self.caretaker.gate,
+                check_schema=partial(check_schema, sql),
             )  # fmt: skip
             self.writers.append(writer)
             nursery.start_soon(writer.run)
 
-    async def _with_capture(self, past: Past, task_status: trio.TaskStatus[Daemon]) -> None:
+    async def _with_capture(
+        self, past: Past, sql: Sql, task_status: trio.TaskStatus[Daemon]
+    ) -> None:
         async with RestClient(self.config, self._child_rng()) as rest:
             krw = KrwCoins(rest, self.config.listing)
             pacers = {spec.exchange: ConnectPacer(spec.connect_interval_s) for spec in FEEDS}
             async with trio.open_nursery() as flusher:
                 flusher.start_soon(self._flush_loop)
+                if self.config.backfill.enabled:
+                    self.backfill = Backfilling(self, rest, sql)
+                    flusher.start_soon(self.backfill.run)
                 with trio.CancelScope() as hard_end:
                     async with trio.open_nursery() as capture:
                         capture.start_soon(krw.run, self.stop)
@@ -260,13 +283,23 @@ class Daemon:
         hard_end.deadline = trio.current_time() + CAPTURE_END_S
 
     async def _flush_loop(self) -> None:
+        alive_s = trio.current_time()
         while True:
             await trio.sleep(FLUSH_S)
             self._flush()
+            if trio.current_time() >= alive_s:
+                alive_s = trio.current_time() + ALIVE_S
+                self._note_alive()
 
     def _flush(self) -> None:
         for feed in self.feeds:
             feed.flush()
+
+    def _note_alive(self) -> None:
+        """Behind what was flushed: until when each feed's connections are known to be read (R3)."""
+        alive = {feed.number: ns for feed in self.feeds if (ns := feed.alive_ns())}
+        if alive:
+            self.spool.append(alive_record(alive))
 
     async def _drain(self) -> None:
         """Wait until all is applied, at most ``shutdown_s``; what is left stays in the spool."""

@@ -32,6 +32,7 @@ class FeedSwitch:
         while not self._stop.is_set():
             if not self._is_on:
                 self._feed.state = "paused"
+                self._feed.pause()
                 await self._wait()
                 continue
             end = trio.Event()

@@ -22,7 +22,14 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from pumpwatch.health import ORDER, READY_PARTS, judge
-from pumpwatch.standing import ConnectionStanding, FeedStanding, HistogramStanding, Standing
+from pumpwatch.standing import (
+    BackfillStanding,
+    BudgetStanding,
+    ConnectionStanding,
+    FeedStanding,
+    HistogramStanding,
+    Standing,
+)
 
 PREFIX = "pumpwatch_"
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -64,6 +71,21 @@ def _per_feed(read: Callable[[FeedStanding], float | None]) -> Read:
                 yield (feed.feed,), value
 
     return values
+
+
+def _per_backfill(read: Callable[[BackfillStanding], float]) -> Read:
+    return _per_feed(lambda feed: None if feed.backfill is None else read(feed.backfill))
+
+
+def _closed_by_result(standing: Standing) -> Iterator[tuple[Labels, Value]]:
+    for feed in standing.feeds:
+        for result in ("filled", "empty", "lost"):
+            if feed.backfill is not None:
+                yield (feed.feed, result), feed.backfill.closed.get(result, 0)
+
+
+def _per_budget(read: Callable[[BudgetStanding], float]) -> Read:
+    return lambda standing: [((one.budget,), read(one)) for one in standing.budgets]
 
 
 def _per_connection(read: Callable[[ConnectionStanding], float]) -> Read:
@@ -177,6 +199,74 @@ METRICS: tuple[Metric, ...] = (
         name="connection_reconnects_total", kind="counter", help="How often it was made again.",
         labels=("feed", "connection"), read=_per_connection(lambda c: c.reconnects),
     ),
+    # --- past trades from REST ---
+    Metric(
+        name="backfill_requests_total", kind="counter", labels=("feed",),
+        help="Requests for past trades.", read=_per_backfill(lambda b: b.requests),
+    ),
+    Metric(
+        name="backfill_failures_total", kind="counter", labels=("feed",),
+        help="Of them, without an answer that could be read.",
+        read=_per_backfill(lambda b: b.failures),
+    ),
+    Metric(
+        name="backfill_rows_total", kind="counter", labels=("feed",),
+        help="Rows that came from REST alone.", read=_per_backfill(lambda b: b.rows),
+    ),
+    Metric(
+        name="backfill_gaps_closed_total", kind="counter", labels=("feed", "result"),
+        help="Holes that REST closed, by what became of them.", read=_closed_by_result,
+    ),
+    Metric(
+        name="backfill_gaps_waiting", kind="gauge", labels=("feed",),
+        help="Holes that are open in the ledger.", read=_per_backfill(lambda b: b.waiting),
+    ),
+    Metric(
+        name="backfill_times_apart_total", kind="counter", labels=("feed",),
+        help="Rows whose time in REST is not the stream's.",
+        read=_per_backfill(lambda b: b.times_apart),
+    ),
+    Metric(
+        name="withheld_rows_total", kind="counter", labels=("feed",),
+        help="Rows that an unbroken stream did not bring, found in REST.",
+        read=_per_backfill(lambda b: b.withheld),
+    ),
+    Metric(
+        name="mute_symbols_total", kind="counter", labels=("feed",),
+        help="How often a symbol traded and nothing of it came.",
+        read=_per_backfill(lambda b: b.mute),
+    ),
+    Metric(
+        name="symbols_unchecked", kind="gauge", labels=("feed",),
+        help="Symbols whose comparison with REST is overdue.",
+        read=_per_backfill(lambda b: len(b.unchecked_s)),
+    ),
+    Metric(
+        name="unchecked_seconds_max", kind="gauge", labels=("feed",),
+        help="Since the comparison that is longest overdue; 0: none is.",
+        read=_per_backfill(lambda b: max(b.unchecked_s.values(), default=0.0)),
+    ),
+    Metric(
+        name="rest_requests_total", kind="counter", help="Requests under one budget.",
+        labels=("budget",), read=_per_budget(lambda b: b.requests),
+    ),
+    Metric(
+        name="rest_delayed_total", kind="counter", help="Of them, that had to wait their turn.",
+        labels=("budget",), read=_per_budget(lambda b: b.delayed),
+    ),
+    Metric(
+        name="rest_refusals_total", kind="counter", help="Answers that it was one too many.",
+        labels=("budget",), read=_per_budget(lambda b: b.refusals),
+    ),
+    Metric(
+        name="rest_waiting", kind="gauge", help="Requests that wait.", labels=("budget",),
+        read=_per_budget(lambda b: b.waiting),
+    ),
+    Metric(
+        name="rest_closed_seconds", kind="gauge", labels=("budget",),
+        help="For so long nothing more is asked: the venue said so.",
+        read=_per_budget(lambda b: b.closed_s),
+    ),
     # --- spool, writers, database ---
     _gauge("spool_disk_bytes", "Size of the spool's segments.", lambda s: s.spool.disk_bytes),
     _gauge("spool_disk_limit_bytes", "spool.disk_max_mib.", lambda s: s.spool.disk_bytes_max),
@@ -240,6 +330,27 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         name="page_requests_total", kind="counter", help="HTTP requests, by outcome.",
         labels=("outcome",), read=lambda s: [((k,), v) for k, v in s.page_requests.items()],
+    ),
+    # --- months of data ---
+    Metric(
+        name="disk_used_ratio", kind="gauge", help="Of each file system that is looked after.",
+        labels=("volume",), read=lambda s: [((d.name,), d.used_share) for d in s.upkeep.disks],
+    ),
+    _gauge(
+        "disk_left_days", "Until the database's disk is full, at the last day's rate.",
+        lambda s: s.upkeep.days_left,
+    ),
+    Metric(
+        name="tier_rows", kind="gauge", help="Trades by where they lie.", labels=("tier",),
+        read=lambda s: [((t.name,), t.rows) for t in s.upkeep.tiers],
+    ),
+    Metric(
+        name="tier_bytes", kind="gauge", help="And what they take.", labels=("tier",),
+        read=lambda s: [((t.name,), t.bytes) for t in s.upkeep.tiers],
+    ),
+    _gauge(
+        "backup_age_seconds", "Since the newest good one was made.",
+        lambda s: s.upkeep.backup_age_s,
     ),
     # --- process and machine ---
     _gauge("volume_free_bytes", "Free where data_dir lies.", lambda s: s.volume.free_bytes),

@@ -23,6 +23,7 @@ from pumpwatch.schema_verbs import connection, database
 from pumpwatch.store.ilp_client import IlpClient
 from pumpwatch.store.operations import DirectSink, OperationLog
 from pumpwatch.store.schema import apply_schema
+from pumpwatch.store.spool_recovery import holds_rows
 from pumpwatch.store.sql import Sql
 
 FOLDER = "migrate"  # below data_dir
@@ -104,7 +105,7 @@ def summary(reports: list[FolderReport]) -> str:
 
 
 def _spool_is_empty(config: Config) -> bool:
-    return not any((config.data_dir / "spool").glob("*.seg"))
+    return not holds_rows(config.data_dir / "spool")
 
 
 # --- comparison and stages ------------------------------------------------------------------------

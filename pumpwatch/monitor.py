@@ -152,12 +152,17 @@ class Monitor:
             "rows_per_s": self._rows_per_s.get(feed.spec.name, 0.0),
             "lag_ms": lag_ns / 1e6 if road.last_exchange_ns else None,
             "unchecked": len(feed.unheard()),
+            "backfill": self._backfill_document(feed.spec.name),
             "gaps_suspected": sum(gap.state == "suspected" for gap in gaps),
             "gaps_confirmed": sum(gap.state == "confirmed" for gap in gaps),
             "disagreements": feed.agreement.differences if feed.agreement else None,
             "error": feed.error or (errors[0] if errors else ""),
             **counts,
         }
+
+    def _backfill_document(self, feed: str) -> dict[str, Any] | None:
+        backfill = self._daemon.backfill
+        return None if backfill is None else msgspec.structs.asdict(backfill.standing(feed))
 
     def _store_document(self) -> dict[str, Any]:
         daemon = self._daemon

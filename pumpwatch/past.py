@@ -12,15 +12,15 @@ from collections.abc import Mapping
 import structlog
 import trio
 
-from pumpwatch._fast.positions import SpoolPositions
 from pumpwatch.capture.feed_state import FeedState
-from pumpwatch.capture.ledger import Ledger, Position
+from pumpwatch.capture.ledger import ANY_SYMBOL, Ledger, Position
 from pumpwatch.errors import PumpWatchError
 from pumpwatch.model import InstrumentState
 from pumpwatch.store.gap_rows import Questions, read_needed_gaps
 from pumpwatch.store.instrument_rows import read_instruments
 from pumpwatch.store.progress import TableProgress
 from pumpwatch.store.spool_files import START, Cursor
+from pumpwatch.store.spool_positions import Standings
 
 log = structlog.get_logger()
 
@@ -39,18 +39,18 @@ class Past:
         ends: Mapping[int, Cursor],
         ledger: Ledger,
         *,
-        positions: SpoolPositions | None = None,
-        alive_ns_by_feed: Mapping[int, int] | None = None,
+        standings: Standings,
     ) -> None:
         """``ends``: behind the last record of each table that the spool held at the start.
 
-        ``positions`` and ``alive_ns_by_feed`` are what the spool's records tell (R3).
+        ``standings`` is what the spool's records told then (R3).
         """
         self._sql = sql
         self._needed = [(tables[name], ends.get(tables[name].number, START)) for name in NEEDED]
         self._ledger = ledger
-        self._positions = positions
-        self._alive_ns_by_feed = alive_ns_by_feed or {}
+        self._positions = standings.positions
+        self._alive_ns_by_feed = dict(standings.alive_ns_by_feed)
+        self._is_lost = standings.is_lost
         self._states: list[InstrumentState] = []
         self._resumed: list[FeedState] = []
         self._is_known = trio.Event()
@@ -87,14 +87,20 @@ class Past:
         return [state for state in self._states if state.instrument.feed == feed]
 
     def _stood(self, feed: int, symbol: str) -> Position | None:
-        found = None if self._positions is None else self._positions.get(feed, symbol)
+        found = self._positions.get(feed, symbol)
         return found and (found.seen_from, found.seen_to, found.last_ns, found.missing)
 
     def resume(self, feed: FeedState) -> None:
-        """A feed knows its instruments: let it go on where it stood."""
-        if self._positions is not None:
-            alive_ns = self._alive_ns_by_feed.get(feed.number, 0)
-            feed.resume(lambda symbol: self._stood(feed.number, symbol), alive_ns)
+        """A feed knows its instruments: let it go on where it stood, once in a run."""
+        if feed in self._resumed:
+            return  # it was paused: it knows better by now
+        alive_ns = self._alive_ns_by_feed.get(feed.number, 0)
+        feed.resume(lambda symbol: self._stood(feed.number, symbol), alive_ns)
+        if self._is_lost:
+            self._ledger.suspect(
+                feed.spec, ANY_SYMBOL, "spool_damage", alive_ns, feed.clock.wall_ns(),
+                "where the symbols stood could not be read",
+            )  # fmt: skip
         self._resumed.append(feed)
         if self._ledger.is_loaded:
             feed.reconcile()

@@ -16,6 +16,7 @@ from pumpwatch.environment import read_runtime
 from pumpwatch.store.embedded import hold_data_dir, run_server
 from pumpwatch.store.schema import SCHEMA_VERSION, apply_schema, check_schema
 from pumpwatch.store.server import ServerAddress, running_address
+from pumpwatch.store.spool_recovery import holds_rows
 from pumpwatch.store.sql import Sql
 
 Answer = TypeVar("Answer")
@@ -30,7 +31,7 @@ def apply(config: Config) -> int:
     spool = config.data_dir / "spool"
 
     async def task(sql: Sql) -> int:
-        await apply_schema(sql, spool_is_empty=lambda: not any(spool.glob("*.seg")))
+        await apply_schema(sql, spool_is_empty=lambda: not holds_rows(spool))
         return SCHEMA_VERSION
 
     return trio.run(_ask, config, task)

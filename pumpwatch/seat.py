@@ -23,6 +23,7 @@ from pumpwatch.standing import (
     AlertStanding,
     ConnectionStanding,
     DatabaseStanding,
+    DetectorStanding,
     FeedStanding,
     HistogramStanding,
     ProcessStanding,
@@ -136,10 +137,12 @@ class Seat:
             spooled_lag=histogram(daemon.spool.lags),
             applied_lag=histogram(daemon.monitor.lags),
             queries={k: histogram(v) for k, v in self.query_times.by_source.items()},
+            detectors=self._look_at_detectors(now_ns),
             tables=self.tables,
             alerts=self.alerts,
             upkeep=daemon.caretaker.standing(),
             alert_deliveries=self.alert_deliveries,
+            budgets=daemon.backfill.budgets() if daemon.backfill else [],
             page_clients=self.page_clients,
             page_requests=dict(self.page_requests),
         )  # fmt: skip
@@ -165,6 +168,7 @@ class Seat:
         errors = [c.error for c in feed.connections if c.error and c.state != "open"]
         received_ns = road.last_receive_ns
         gaps = None if self.tables is None else self.tables.gaps_open.get(name, 0)
+        backfill = self._daemon.backfill
         return FeedStanding(
             feed=name,
             exchange=feed.spec.exchange,
@@ -186,7 +190,22 @@ class Seat:
             gaps_open=gaps,
             balance=self._daemon.monitor.balance(feed),
             connections=[_connection(connection) for connection in feed.connections],
+            backfill=backfill.standing(name) if backfill else None,
         )
+
+    def _look_at_detectors(self, now_ns: int) -> list[DetectorStanding]:
+        watch = self._daemon.listing
+        if watch is None:  # the events of earlier runs are not loaded yet
+            return []
+        return [
+            DetectorStanding(
+                name=name,
+                interval_s=watch.looks_every_s(witness),
+                silent_s=(now_ns - witness.good_ns) / 1e9 if witness.good_ns else None,
+                error=witness.reason,
+            )
+            for name, witness in watch.witnesses.items()
+        ]
 
     def _look_at_spool(self) -> SpoolStanding:
         spool = self._daemon.spool

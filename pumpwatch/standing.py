@@ -25,6 +25,32 @@ class ConnectionStanding(msgspec.Struct, frozen=True, kw_only=True):
     error: str
 
 
+class BackfillStanding(msgspec.Struct, frozen=True, kw_only=True):
+    """What was asked of one feed's venue, and what its lists showed."""
+
+    requests: int
+    failures: int
+    rows: int  # that the stream had not brought
+    closed: dict[str, int]  # holes that REST closed: filled, empty, lost
+    waiting: int  # holes that are open
+    times_apart: int  # rows whose time in REST is not the stream's
+    withheld: int  # rows that a comparison found missing on an unbroken stream
+    mute: int  # how often a symbol traded and nothing of it came
+    mute_symbols: list[str]  # of which that is so now
+    unchecked_s: dict[str, float]  # symbols whose comparison is overdue: since when there was none
+
+
+class BudgetStanding(msgspec.Struct, frozen=True, kw_only=True):
+    """One budget of REST requests."""
+
+    budget: str
+    requests: int
+    delayed: int  # of them, that had to wait
+    refusals: int  # 429, 403 and the like
+    waiting: int
+    closed_s: float  # for so long nothing more is asked
+
+
 class FeedStanding(msgspec.Struct, frozen=True, kw_only=True):
     """One feed: subscriptions, rates, rows."""
 
@@ -48,6 +74,7 @@ class FeedStanding(msgspec.Struct, frozen=True, kw_only=True):
     gaps_open: int | None  # None: the database has not been asked yet, or does not answer
     balance: FeedBalance
     connections: list[ConnectionStanding]
+    backfill: BackfillStanding | None = None  # None: switched off
 
 
 class HistogramStanding(msgspec.Struct, frozen=True, kw_only=True):
@@ -227,6 +254,7 @@ class UpkeepStanding(msgspec.Struct, frozen=True, kw_only=True):
     writers_stopped: bool = False  # the database's disk is as good as full
     working_on: str = ""  # backup, retention, cold, proof; empty: nothing right now
     backup: str = "none yet"
+    backup_age_s: float | None = None  # of the newest good one
     proof: str = ""  # the last nightly line
 
 
@@ -262,6 +290,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     tables: TablesStanding | None = None  # None: not asked yet, or no answer
     alerts: list[AlertStanding] = []
     alert_deliveries: dict[str, int] = {}  # delivered, failed, waiting
+    budgets: list[BudgetStanding] = []
     upkeep: UpkeepStanding = UpkeepStanding()
     page_clients: int = 0
     page_requests: dict[str, int] = {}  # by status class: 2xx, 4xx, 5xx, refused

@@ -101,6 +101,11 @@ def _notes(feed: dict[str, Any]) -> list[str]:
     notes = [feed["error"]] if feed["error"] else []
     if feed["gaps_confirmed"]:
         notes.append(f"{feed['gaps_confirmed']} holes are confirmed (`gaps list --open`)")
+    backfill = feed["backfill"]
+    if backfill and backfill["unchecked_s"]:
+        longest = max(backfill["unchecked_s"].values())
+        notes.append(f"{len(backfill['unchecked_s'])} symbols are compared with REST too late,"
+                     f" the last one {longest:.0f} s ago")  # fmt: skip
     if feed["unchecked"]:
         notes.append(f"{feed['unchecked']} symbols without a trade since they are subscribed")
     return notes

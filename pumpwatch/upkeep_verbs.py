@@ -14,15 +14,14 @@ import msgspec
 import trio
 
 from pumpwatch.budget import host_memory_mib, plan_memory
-from pumpwatch.caretaker_orders import CREATE, RUN
 from pumpwatch.clock import SystemClock
 from pumpwatch.config import Config
-from pumpwatch.daemon_orders import through_daemon
+from pumpwatch.daemon_orders import CREATE, RUN, through_daemon
 from pumpwatch.environment import read_runtime
 from pumpwatch.errors import MaintenanceBusyError, UsageError
 from pumpwatch.schema_verbs import connection, database
 from pumpwatch.store.backup import Backups, open_folder
-from pumpwatch.store.backup_manifest import RUNNING, Manifest, State
+from pumpwatch.store.backup_manifest import RUNNING, Manifest, State, last_full_ns
 from pumpwatch.store.backup_objects import make_key
 from pumpwatch.store.backup_recall import SpanResult, restore_span, restore_whole
 from pumpwatch.store.backup_remote import Remote
@@ -148,6 +147,7 @@ def _row(state: State, location: str, shown: str) -> dict[str, Any]:
         "new_bytes": state.new_bytes,
         "rows": state.rows,
         "full_verified_at": _iso_s(state.full_verified_ns),
+        "last_full_at": _iso_s(last_full_ns([state])),
         "uploaded_at": _iso_s(state.uploaded_ns),
         "error": state.error,
     }

@@ -10,6 +10,8 @@ from pumpwatch.balance import FeedBalance
 from pumpwatch.config import FEED_NAMES
 from pumpwatch.rates import LAG_BUCKETS_S, LagHistogram
 from pumpwatch.standing import (
+    BackfillStanding,
+    BudgetStanding,
     ConnectionStanding,
     DatabaseStanding,
     FeedStanding,
@@ -60,7 +62,16 @@ def feed(name: str = "binance_spot", **changes: Any) -> FeedStanding:
         connections_open=1, subscribed=10, wanted=10, left_out=0, refused={}, reconnects=0,
         messages=500, unreadable=0, rows_per_s={"1": 95.0, "10": 100.0, "60": 98.0}, lag_ms=12.5,
         silent_s=0.1, inexact_values=2, gaps_open=0, balance=balance(name),
-        connections=[connection()],
+        connections=[connection()], backfill=backfill(),
+    )  # fmt: skip
+    return msgspec.structs.replace(shown, **changes)
+
+
+def backfill(**changes: Any) -> BackfillStanding:
+    """A venue that was asked, and brought rows."""
+    shown = BackfillStanding(
+        requests=40, failures=1, rows=300, closed={"filled": 5, "empty": 2, "lost": 1}, waiting=0,
+        times_apart=0, withheld=0, mute=0, mute_symbols=[], unchecked_s={},
     )  # fmt: skip
     return msgspec.structs.replace(shown, **changes)
 
@@ -101,6 +112,10 @@ def standing(**changes: Any) -> Standing:
         volume=VolumeStanding(used_bytes=40 * 2**30, free_bytes=60 * 2**30),
         writers=[
             WriterStanding(table="trades", state="idle", requests=9, retries=1, error=""),
+        ],
+        budgets=[
+            BudgetStanding(budget="okx", requests=90, delayed=4, refusals=0, waiting=0,
+                           closed_s=0.0),
         ],
         differences=[], spooled_lag=histogram(_0_012=12_000),
         applied_lag=histogram(_0_4=9_000, _1_9=3_000), queries={"sql": histogram(_0_02=5)},

@@ -18,7 +18,16 @@ from pumpwatch.standing import (
     VolumeStanding,
     WriterStanding,
 )
-from tests.standings import connection, database, feed, process, spool, standing, with_feed
+from tests.standings import (
+    backfill,
+    connection,
+    database,
+    feed,
+    process,
+    spool,
+    standing,
+    with_feed,
+)
 
 ROOT = Path(__file__).parents[1]
 
@@ -72,6 +81,9 @@ CASES: list[tuple[str, str, Standing]] = [
      with_feed("okx_spot", connections=[connection(3, state="waiting")])),
     ("symbols_missing", "okx_spot", with_feed("okx_spot", subscribed=9)),
     ("gap_lost", "okx_spot", with_tables(gaps_lost={"okx_spot": 2})),
+    ("symbol_mute", "okx_spot/BTCUSDT",
+     with_feed("okx_spot", backfill=backfill(mute_symbols=["BTCUSDT"]))),
+    ("rest_times_differ", "okx_spot", with_feed("okx_spot", backfill=backfill(times_apart=1))),
     ("balance_broken", "okx_spot", standing(differences=["okx_spot: road: 5 parsed"])),
     ("spool_filling", "", standing(spool=spool(disk_bytes=5000 * 2**20))),
     ("spool_stopped", "", standing(spool=spool(state="full"))),
@@ -92,6 +104,7 @@ CASES: list[tuple[str, str, Standing]] = [
     ("retention_refused", "", with_upkeep(told={"retention_refused": "the clock"})),
     ("retention_failed", "", with_upkeep(told={"retention_failed": "no answer"})),
     ("cold_failed", "", with_upkeep(told={"cold_failed": "other rows"})),
+    ("migration_rolled_back", "", with_upkeep(told={"migration_rolled_back": "slow reads"})),
     ("backup_failed", "", with_upkeep(told={"backup_failed": "no room"})),
     ("backup_broken", "", with_upkeep(told={"backup_broken": "a byte"})),
     ("backup_not_rotated", "", with_upkeep(told={"backup_not_rotated": "read-only"})),

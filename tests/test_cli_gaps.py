@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -70,7 +71,7 @@ def ids(rows: list[dict[str, Any]]) -> list[str]:
 async def test_list_shows_the_newest_first_with_the_table_s_columns(
     ask: Callable[..., Any],
 ) -> None:
-    rows = ask("list")
+    rows = ask("list", "--late")
     assert ids(rows) == ["three", "two", "one"]
     assert set(rows[0]) == set(shapes_of(MIGRATIONS)["feed_gaps"].columns)
     assert rows[2]["opened_at"] == "2026-09-21T14:13:20.123456789Z"
@@ -81,7 +82,8 @@ async def test_list_shows_the_newest_first_with_the_table_s_columns(
 async def test_list_can_be_narrowed(ask: Callable[..., Any]) -> None:
     assert ids(ask("list", "--open")) == ["three", "one"]
     assert ids(ask("list", "--feed", "okx_spot")) == ["one"]
-    assert ids(ask("list", "--symbol", "BTCUSDT")) == ["two", "one"]
+    assert ids(ask("list", "--symbol", "BTCUSDT")) == ["one"]  # two's rows came by themselves
+    assert ids(ask("list", "--symbol", "BTCUSDT", "--late")) == ["two", "one"]
     assert ids(ask("list", "--symbol", "*")) == ["three"]
     assert ids(ask("list", "--limit", "1")) == ["three"]
 
@@ -98,9 +100,18 @@ async def test_both_print_a_table(
     assert main(["gaps", "list"]) == EXIT_GOOD
     head, *lines = capsys.readouterr().out.splitlines()
     assert head.split()[:3] == ["opened_at", "gap_id", "exchange"]
-    assert len(lines) == 3
+    assert len(lines) == 2
     assert main(["gaps", "show", "two"]) == EXIT_GOOD
     assert "reason" in capsys.readouterr().out
+
+
+def test_retry_wants_to_know_which(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["gaps", "retry"]) == 64
+    assert "--open" in capsys.readouterr().err
+    config = tmp_path / "pumpwatch.toml"
+    config.write_text(f'data_dir = "{tmp_path}"\n')
+    assert main(["gaps", "retry", "--open", "--config", str(config)]) == 69  # nobody runs there
+    assert "pumpwatch run" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [["--feed", "nope"], ["--symbol", "A B"], ["--limit", "0"]])

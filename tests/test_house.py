@@ -33,20 +33,22 @@ BASE = {
 ROOTS = {
     "daemon", "monitor", "seat", "systemd", "feed_switch", "reload", "daemon_client", "sql_verb",
     "demo", "status", "schema_verbs", "environment", "init_config", "tally", "past",
+    "backfilling", "verify", "verify_book", "verify_stored", "verify_rest", "cli_verify",
     "cli", "cli_alerts", "cli_seat", "cli_check", "cli_data", "cli_gaps", "cli_print", "cli_run",
     "cli_listings", "cli_migrate", "migrate_verbs", "moving", "cli_backup", "cli_retention",
     "cli_drill", "upkeep_verbs", "drills",
     "__main__", "venues_page", "caretaker", "caretaker_orders", "daemon_orders", "release",
-    "restored", "upgrade_verb", "cli_upgrade",
+    "restored", "upgrade_verb", "cli_upgrade", "online",
 }  # fmt: skip
 MAY_IMPORT = {
     "_fast": BASE,
+    "dialling": BASE,
     "rest": BASE | {"turnstile"},
     "turnstile": BASE,
     "venues": BASE | {"_fast"},
-    "capture": BASE | {"_fast", "venues", "rest", "turnstile"},
+    "capture": BASE | {"_fast", "venues", "rest", "turnstile", "dialling"},
     "store": BASE | {"_fast", "rest"},  # never capture, nor the reverse
-    "listing": BASE | {"store", "rest"},
+    "listing": BASE | {"store", "rest", "dialling"},
     "migrate": BASE | {"store", "listing"},
     "sim": BASE,  # an independent reading of what venues send: shares no code with venues/
     "alerts": BASE | {"rest"},
@@ -58,7 +60,7 @@ SANS_IO = {
     "health_line.py", "capacity.py", "metrics.py", "moments.py", "alert_rules.py", "alert_book.py",
     "dashboard/parameters.py", "dashboard/models.py", "capture/session.py", "capture/plan.py",
     "capture/subscriptions.py", "capture/ledger.py", "capture/open_gaps.py", "capture/ranges.py",
-    "capture/coverage.py", "capture/roster.py", "capture/agreement.py",
+    "capture/coverage.py", "capture/overlap.py", "capture/roster.py", "capture/agreement.py",
     "store/segment.py", "store/progress.py", "store/retention_plan.py", "store/backup_manifest.py",
     "venues/spec.py", "venues/binance.py",
     "venues/bybit.py", "venues/okx.py", "venues/kucoin.py", "venues/gate.py", "venues/phemex.py",

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pumpwatch.metrics import METRICS, buckets_of, render
 from pumpwatch.rates import LAG_BUCKETS_S, LagHistogram
-from pumpwatch.standing import HistogramStanding
+from pumpwatch.standing import DiskStanding, HistogramStanding, TierStanding, UpkeepStanding
 from tests.standings import balance, database, standing, with_feed
 
 ROOT = Path(__file__).parents[1]
@@ -34,7 +34,12 @@ def test_names_keep_the_conventions() -> None:
 
 
 def test_every_metric_is_in_a_scrape() -> None:
-    found = {name for name, _ in samples(render(standing()))}
+    upkeep = UpkeepStanding(
+        tiers=[TierStanding(name="cold", partitions=1, rows=2, bytes=3, oldest=None)],
+        disks=[DiskStanding(name="spool", path="/", level="ok", used_share=0.5, free_bytes=9)],
+        days_left=41.0, backup_age_s=60.0,
+    )  # fmt: skip
+    found = {name for name, _ in samples(render(standing(upkeep=upkeep)))}
     found |= {re.sub(r"_(bucket|count|sum)$", "", name) for name in found}
     unread = {"pumpwatch_alert_deliveries_total", "pumpwatch_page_requests_total"}  # nothing yet
     assert {metric.full_name for metric in METRICS} - found - unread == set()

@@ -12,12 +12,13 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from pumpwatch._fast import parse_binance
-from pumpwatch._fast.positions import SpoolPositions
 from pumpwatch.errors import ServerError
+from pumpwatch.model import Record
 from pumpwatch.past import Past
 from pumpwatch.store.progress import TableProgress
 from pumpwatch.store.schema import TABLES
 from pumpwatch.store.spool_files import Cursor
+from pumpwatch.store.spool_positions import Standings, alive_record
 from tests._fast.driving import NOW_NS, Drive
 from tests.capture.rig import Rig, trade_frame
 from tests.capture.specs import feed_spec
@@ -53,15 +54,15 @@ class Tables:
         return [dict(GAP if "feed_gaps" in sql else INSTRUMENT)]
 
 
-def spooled(*trades: int) -> SpoolPositions:
+def spooled(*trades: int) -> Standings:
     """Where the records of an earlier run say that one symbol stood."""
     drive = Drive(parse_binance.SPOT, "BTCUSDT")
     intake = drive.intake
     intake.feed(b"".join(trade_frame(number) for number in trades), NOW_NS)
     payload, _, _ = drive.rows.take()
-    positions = SpoolPositions([1])
-    positions.apply(1, payload)
-    return positions
+    standings = Standings([1])
+    standings.applied([Record(table=1, feed=1, rows=len(trades), payload=payload)])
+    return standings
 
 
 def progress() -> dict[str, TableProgress]:
@@ -71,7 +72,7 @@ def progress() -> dict[str, TableProgress]:
 async def test_the_tables_are_read_when_the_replay_is_applied(autojump_clock: MockClock) -> None:
     rig, tables, sql = Rig(feed_spec(), ["BTCUSDT"]), progress(), Tables()
     ends = {TABLES["feed_gaps"]: END, TABLES["trades"]: END}
-    past = Past(sql, tables, ends, rig.ledger)
+    past = Past(sql, tables, ends, rig.ledger, standings=Standings([1]))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(past.run)
         await past.known(30)
@@ -89,7 +90,7 @@ async def test_the_tables_are_read_when_the_replay_is_applied(autojump_clock: Mo
 
 async def test_a_database_that_does_not_answer_is_asked_again(autojump_clock: MockClock) -> None:
     rig, sql = Rig(feed_spec(), ["BTCUSDT"]), Tables(failures=3)
-    past = Past(sql, progress(), {}, rig.ledger)
+    past = Past(sql, progress(), {}, rig.ledger, standings=Standings([1]))
     with capture_logs() as logs:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(past.run)
@@ -104,10 +105,9 @@ async def test_a_feed_goes_on_where_the_spool_says_that_it_stood(
     autojump_clock: MockClock, is_late: bool
 ) -> None:
     rig = Rig(feed_spec(), ["BTCUSDT", "ETHUSDT"])
-    past = Past(
-        Tables(), progress(), {}, rig.ledger, positions=spooled(1, 2, 5),
-        alive_ns_by_feed={1: rig.clock.wall_ns() - 10**9},
-    )  # fmt: skip
+    standings = spooled(1, 2, 5)
+    standings.applied([alive_record({1: rig.clock.wall_ns() - 10**9})])
+    past = Past(Tables(), progress(), {}, rig.ledger, standings=standings)
     if is_late:
         past.resume(rig.feed)
     await past.run()

@@ -23,6 +23,7 @@ from pumpwatch.errors import UsageError
 from pumpwatch.health_line import health_line
 from pumpwatch.reload import changed_keys, reload
 from pumpwatch.systemd import STATUS_S, Notifier, run_notify
+from tests.capture.specs import instrument
 from tests.standings import feed, standing, with_feed
 
 
@@ -168,6 +169,8 @@ async def test_a_feed_is_paused_and_resumed(tmp_path: Path, autojump_clock: Mock
     daemon = make_daemon(tmp_path)
     switch, state = daemon.switches["okx_spot"], daemon.feeds[4]
     assert state.spec.name == "okx_spot"
+    state.add_instruments([instrument("BTC-USDT", feed="okx_spot", symbol="BTCUSDT")])
+    state.want(["BTC-USDT"])
     runs: list[str] = []
 
     async def record(end: trio.Event) -> None:
@@ -182,6 +185,8 @@ async def test_a_feed_is_paused_and_resumed(tmp_path: Path, autojump_clock: Mock
         assert await daemon.desk.run("pause_feed", {"feed": "okx_spot"}) == "okx_spot is paused"
         await wait_all_tasks_blocked()
         assert (runs, state.state) == (["began", "ended"], "paused")
+        [gap] = daemon.ledger.open_gaps("okx_spot")
+        assert (gap.symbol, gap.cause, gap.to_ns) == ("BTCUSDT", "paused", 0)
         told = await daemon.desk.run("pause_feed", {"feed": "okx_spot"})
         assert told == "okx_spot was paused already"
         await daemon.desk.run("resume_feed", {"feed": "okx_spot"})

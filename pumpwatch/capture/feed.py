@@ -47,6 +47,7 @@ class FeedRun:
         known: Iterable[InstrumentState] = (),
     ) -> None:
         self.feed = feed
+        feed.subscribe_anew = self._subscribe_anew
         self.roster = Roster(known)
         self.slots: list[Slot] = []
         self._spec: FeedSpec = feed.spec
@@ -257,6 +258,12 @@ class FeedRun:
         if len(found) < self._copies and (may_open or len(placed.get(None, [])) % room):
             found.append(None)
         return found
+
+    def _subscribe_anew(self, venue_symbol: str) -> None:
+        """Another connection for what this one does not bring, though the venue took it."""
+        for slot in self.slots:
+            if venue_symbol in slot.members:
+                slot.replace(venue_symbol)
 
     def _slots_of(self, instrument: Instrument) -> list[Slot]:
         return [slot for slot in self.slots if instrument.venue_symbol in slot.members]

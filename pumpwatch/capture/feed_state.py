@@ -13,9 +13,10 @@ from pumpwatch._fast.road import FeedRoad, VenueClock
 from pumpwatch.capture.agreement import Agreement
 from pumpwatch.capture.coverage import Coverage
 from pumpwatch.capture.ledger import Edge, Ledger, Position
+from pumpwatch.capture.overlap import Listed
 from pumpwatch.clock import Clock
 from pumpwatch.model import Hole, Instrument, Record, RowSink, SideSink
-from pumpwatch.venues.spec import FeedSpec, TradeIds
+from pumpwatch.venues.spec import FeedSpec
 
 if TYPE_CHECKING:
     from pumpwatch._fast.intake import Intake, News
@@ -71,8 +72,9 @@ class FeedState:
         self.clock = clock
         self.ledger = ledger
         self.coverage = Coverage()
+        self.subscribe_anew: Callable[[str], None] = lambda _: None  # who connects sets it
         self.agreement: Agreement | None = None  # with two connections per symbol
-        self._counts_up = spec.ids in (TradeIds.CONTIGUOUS, TradeIds.OBSERVED)
+        self.counts_up = spec.counts_up
         self._intakes: dict[int, Intake] = {}  # of open connections
         self._refused_ns: dict[str, int] = {}
         self._last_connection = 0
@@ -101,6 +103,29 @@ class FeedState:
             Record(table=1, feed=self.number, rows=rows, payload=payload, received_ns=received_ns)
         )
         return int(rows)
+
+    def take_backfill(
+        self, venue_symbol: str, rows: Iterable[Listed], received_ns: int
+    ) -> tuple[int, int]:
+        """Send rows of a REST list after the stream's; returns how many were new, and refused.
+
+        All are on their way to the spool when this returns, their holes in front of them (R3).
+        """
+        new = refused = 0
+        for row in rows:
+            one = row.trade
+            verdict = self.road.take_backfill(
+                venue_symbol, one.side, one.price, one.quantity, one.exchange_ns, one.trade_id,
+                one.order_id, one.sequence_number, one.kind, received_ns, row.ordinal,
+            )  # fmt: skip
+            new += verdict == "new"
+            if verdict.startswith("refused:"):
+                refused += 1
+                self.side.keep(self.spec, verdict.removeprefix("refused:"),
+                               msgspec.json.encode(one), 1, f"REST, {venue_symbol}")  # fmt: skip
+        self.take_news(self.road.take_backfill_news())
+        self.flush()
+        return new, refused
 
     def take_quarantine(self, quarantine: list[tuple[str, bytes, int]]) -> None:
         """Keep what could not be read, with its reason; somebody's trades may be missing."""
@@ -172,6 +197,10 @@ class FeedState:
         if self.state != "stopping":
             self._cut(orphans, cause, intake.receive_ns)
 
+    def pause(self) -> None:
+        """All connections were closed on purpose: a hole of every symbol until it is resumed."""
+        self._cut(sorted(self.coverage.wanted), "paused", self.clock.wall_ns())
+
     def doubt(self, connection: int, venue_symbols: Iterable[str]) -> None:
         """Nothing of these came although it should have."""
         intake = self._intakes[connection]
@@ -199,11 +228,15 @@ class FeedState:
         number = self.table.number(venue_symbol)
         assert number is not None
         _, seen_to, last_ns, _ = self.table.position(number)
-        next_id = seen_to + 1 if seen_to and self._counts_up else 0
+        next_id = seen_to + 1 if seen_to and self.counts_up else 0
         return Edge(self.table.symbols[number], last_ns, next_id)
 
     def _symbols(self, venue_symbols: Iterable[str]) -> list[str]:
         return [self.instruments[name].symbol for name in venue_symbols]
+
+    def alive_ns(self) -> int:
+        """Until when every open connection is known to have been read (our clock); 0: not known."""
+        return min((one.receive_ns for one in self._intakes.values() if one.receive_ns), default=0)
 
     # --- over a restart ---------------------------------------------------------------------------
 
@@ -242,7 +275,7 @@ class FeedState:
     def look(self) -> None:
         """Close what ids prove closed, believe what came, compare connections."""
         self.flush()  # a closing row goes behind the rows that it speaks of
-        self.ledger.look(self.spec.name, self._position)
+        self.ledger.look(self.spec.name, self.position)
         for connection, intake in self._intakes.items():
             self.coverage.read(connection, intake.receive_ns)
             came = [name for name in self.coverage.doubted(connection) if self._heard(intake, name)]
@@ -251,7 +284,12 @@ class FeedState:
         if self.agreement is not None:
             self.agreement.compare(self._intakes, self.clock.wall_ns())
 
-    def _position(self, symbol: str) -> Position | None:
+    def venue_symbol(self, symbol: str) -> str | None:
+        """The symbol's name on the wire; None: it is not among the instruments."""
+        return self._venue_symbols.get(symbol)
+
+    def position(self, symbol: str) -> Position | None:
+        """What was seen of a symbol; None: it is not among the instruments."""
         number = self.table.number(self._venue_symbols.get(symbol, ""))
         return None if number is None else self.table.position(number)
 

@@ -32,7 +32,17 @@ RESTART = "restart"
 RESTORE = "restore"  # the database is a backup's, and what came after it is not in it
 # Causes of spans in which nothing carried a symbol: two without a row between are one.
 CUTS = frozenset(
-    {"cut", "backpressure", "handover", "late_subscription", "refused", RESTART, RESTORE}
+    {
+        "cut",
+        "backpressure",
+        "handover",
+        "paused",
+        "late_subscription",
+        "refused",
+        "silence",
+        RESTART,
+        RESTORE,
+    }
 )
 
 NEXT_ID = "next_id"  # the first id that could be missing came by itself
@@ -72,13 +82,25 @@ class Ledger:
         entries = self._rows.all() if feed is None else self._rows.of_feed(feed)
         return sorted((entry.gap for entry in entries), key=lambda gap: gap.opened_ns)
 
-    def due(self) -> list[Gap]:
-        """What REST can be asked for now: bounded, and not a mere matter of order; oldest first."""
+    def find(self, gap_id: str) -> Gap | None:
+        """An open row as it is now; None: it is closed."""
+        return self._rows[gap_id].gap if gap_id in self._rows else None
+
+    def open_of(self, feed: FeedName, symbol: str) -> list[Gap]:
+        """Open rows of one symbol, oldest first."""
+        return [entry.gap for entry in self._rows.of_symbol(feed, symbol)]
+
+    def due(self, feed: str | None = None, *, while_open: bool = False) -> list[Gap]:
+        """What REST can be asked for now: bounded, and not a mere matter of order; oldest first.
+
+        ``while_open``: also what has no end yet.
+        """
         now_ns = self._clock_ns()
+        entries = self._rows.all() if feed is None else self._rows.of_feed(feed)
         due = [
             entry.gap
-            for entry in self._rows.all()
-            if entry.gap.to_ns
+            for entry in entries
+            if (entry.gap.to_ns or while_open)
             and entry.due_ns <= now_ns
             and entry.gap.cause not in (CONTRACT_VALUE, QUARANTINE)
         ]
@@ -131,10 +153,14 @@ class Ledger:
 
     def suspect(
         self, feed: FeedName, symbol: str, cause: str, from_ns: int, to_ns: int, reason: str = ""
-    ) -> None:
-        """In this span rows may be missing or wrong, for a reason that is no cut and no jump."""
-        self._rows.open(feed, symbol, cause, from_ns=from_ns, to_ns=to_ns, reason=reason)
+    ) -> str:
+        """In this span rows may be missing or wrong, for a reason that is no cut and no jump.
+
+        Returns the row's gap_id.
+        """
+        entry = self._rows.open(feed, symbol, cause, from_ns=from_ns, to_ns=to_ns, reason=reason)
         self._rows.send()
+        return entry.gap.gap_id
 
     def unread(self, feed: FeedName, at_ns: int) -> None:
         """A message could not be read: whose trades were in it is not known (promise 5)."""
@@ -334,6 +360,17 @@ class Ledger:
         for one in kept:
             self._close_if_filled(one)
         return kept[-1]
+
+    def reopen(self, gap: Gap) -> None:
+        """A lost row, as the table has it: it is tried again."""
+        assert gap.state == "lost"
+        assert gap.gap_id not in self._rows
+        state = "confirmed" if gap.last_id else "suspected"
+        again = msgspec.structs.replace(
+            gap, state=state, reason="", closed_ns=0, filled_rows=0, revision=gap.revision + 1
+        )
+        self._rows.add(again)
+        self._rows.send()
 
     # --- over a restart ---------------------------------------------------------------------------
 

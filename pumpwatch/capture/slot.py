@@ -23,6 +23,7 @@ from pumpwatch.venues.spec import Target
 
 log = structlog.get_logger()
 
+MUTE_S = 30.0  # a connection is so old before it is replaced for bringing nothing of a symbol
 STEADY_S = 60.0  # a connection that lived this long starts again without a penalty
 HANDOVER_S = 30.0  # for every symbol that trades to come on the successor, too
 HANDOVER_SHARE = 0.8  # of the time that the venue gave: closing takes its part
@@ -77,6 +78,20 @@ class Slot:
         """Members that the venue refused; it may have changed its mind."""
         for life in self._lives[-1:]:
             life.connection.add(name for name in venue_symbols if name in self.members)
+
+    def replace(self, mute: str) -> None:
+        """Nothing of a member comes, though it trades: another connection takes over.
+
+        Not before this one has had a while, so that a mute venue is not dialled without end.
+        """
+        for life in self._lives[-1:]:
+            self._feed.coverage.leave(life.connection.number, [mute])
+            age_ns = self._feed.clock.wall_ns() - life.connection.settled_ns
+            is_settled = life.connection.settled_ns and age_ns >= MUTE_S * 1e9
+            if is_settled and not life.connection.leaving.is_set():
+                log.warning("connection_mute", feed=self._feed.spec.name, connection=self.number,
+                            symbol=mute)  # fmt: skip
+                life.connection.replace(f"nothing of {mute} comes")
 
     def leave(self, venue_symbols: Iterable[str]) -> None:
         """Carry these no more."""

@@ -12,13 +12,14 @@ from litestar.connection import ASGIConnection
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.handlers import BaseRouteHandler
 from litestar.openapi.config import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.params import QueryParameter
 
 from pumpwatch.clock import Clock
 from pumpwatch.config import Config
 from pumpwatch.dashboard import routes_page, routes_questions, routes_standing
 from pumpwatch.dashboard.actions import ActionDesk, act, list_actions
+from pumpwatch.dashboard.answers import SharedAnswers
+from pumpwatch.dashboard.document import DocumentPlugin
 from pumpwatch.dashboard.live import Live
 from pumpwatch.dashboard.models import Refusal
 from pumpwatch.dashboard.parameters import ParameterError, refuse_unknown
@@ -32,8 +33,9 @@ log = structlog.get_logger()
 
 
 def make_app(
-    config: Config, clock: Clock, seat: SeatView, questions: Questions, desk: ActionDesk
-) -> Litestar:
+    config: Config, clock: Clock, seat: SeatView, shared: SharedAnswers, questions: Questions,
+    desk: ActionDesk,
+) -> Litestar:  # fmt: skip
     """The application; it reads ``seat`` and asks ``questions``."""
     return Litestar(
         route_handlers=[
@@ -50,14 +52,15 @@ def make_app(
             Exception: _bug,
         },
         state=routes_standing.state_of(
-            config=config, clock=clock, seat=seat, questions=questions, desk=desk, live=Live(seat)
+            config=config, clock=clock, seat=seat, shared=shared, questions=questions, desk=desk,
+            live=Live(seat),
         ),
         openapi_config=OpenAPIConfig(
             title="PumpWatch",
             version=VERSION,
             path="/schema",
             # The other renderers fetch their scripts from the network.
-            render_plugins=[JsonRenderPlugin(path="/")],
+            render_plugins=[DocumentPlugin(path="/")],
         ),
         logging_config=None,
     )  # fmt: skip

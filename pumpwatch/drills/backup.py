@@ -19,11 +19,11 @@ from typing import Any
 import psutil
 import trio
 
-from pumpwatch.caretaker_orders import CREATE
 from pumpwatch.clock import SystemClock
 from pumpwatch.daemon_client import act
+from pumpwatch.daemon_orders import CREATE
 from pumpwatch.drills.disk import volume
-from pumpwatch.drills.months import ask
+from pumpwatch.drills.months import SYMBOL, ask, database_before, day_of, fill_days
 from pumpwatch.drills.object_store import BUCKET, Relay, run_relay, s3_server
 from pumpwatch.drills.outcome import Order, Outcome
 from pumpwatch.drills.reckoning import reckon
@@ -35,6 +35,7 @@ from pumpwatch.store.backup import open_folder
 from pumpwatch.store.backup_folder import BackupFolder
 from pumpwatch.store.backup_manifest import GOOD, RUNNING
 from pumpwatch.store.partitions import DAY_NS
+from pumpwatch.store.retention import TRADES
 from pumpwatch.store.scratch_server import SERVER_FOLDER
 from pumpwatch.store.server_process import find_leftovers
 
@@ -44,7 +45,10 @@ PHASES = {
     "checksums": '"phase":"checksums"', "uploading": '"phase":"uploading"',
     "restoring": '"phase":"restoring"',
 }  # fmt: skip
-FAILURES = 8
+FAILURES, FAILURES_SHORT = 8, 2  # the short ones where few cycles are asked for
+COUNT_SHORT = 2
+ROWS_PER_HOUR = 20_000  # of the day before: hours that nobody writes to any more
+HOURS = 24
 LOAD_S = (1.0, 3.0)
 PHASE_S_MAX = 240.0
 RECOVER_S_MAX = 60.0
@@ -58,24 +62,28 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": "drill", "AWS_SECRET_ACCESS_KEY": "drill",
 
 
 async def run(order: Order) -> Outcome:
-    """``count`` backups under load and as many flipped bytes, after everything that can fail."""
+    """``count`` backups under load, as many flipped bytes, and then everything that can fail."""
     outcome = Outcome()
     rng = random.Random(order.seed)
     async with stage(order.folder, order.seed, order.rate_per_s, SETTINGS) as (simulator, daemon):
         play = _Play(outcome, daemon, rng)
+        await play.prepare(order.seed)
+        await play.start()
+        for number in range(order.count):
+            await play.cycle(number)
+        await play.flipped_bytes(order.count)
+        is_short = order.count <= COUNT_SHORT
+        await play.failing(FAILURES_SHORT if is_short else FAILURES)
+        await play.end()
         with s3_server() as url:
             async with run_relay(url) as relay:
                 with remote(relay.url):
                     await play.start()
-                    await play.killed_in_each_phase()
+                    await play.killed_in_each_phase(is_short=is_short)
                     await play.cut_upload(relay)
-                    await play.end()
-        await play.start()
-        await play.failing()
-        for number in range(order.count):
-            await play.cycle(number)
-        await play.flipped_bytes(order.count)
-        verdict = await reckon(outcome, simulator, daemon, kills=play.kills)
+                    verdict = await reckon(
+                        outcome, simulator, daemon, kills=play.kills, not_traded=SYMBOL
+                    )
     outcome.figures |= play.figures | {"tail_rows": verdict.tail_rows}
     return outcome
 
@@ -108,10 +116,24 @@ class _Play:
 
     # --- steps ------------------------------------------------------------------------------------
 
-    async def killed_in_each_phase(self) -> None:
-        """SIGKILL; the next start releases, ends, removes, and the next backup is good."""
-        opened = []
-        for phase, mark in PHASES.items():
+    async def prepare(self, seed: int) -> None:
+        """A day of closed hours: their checksums are compared, not only their counts."""
+        now_ns = self._clock.wall_ns()
+        async with database_before(self.daemon.config) as sql:
+            await fill_days(
+                sql, day_of(now_ns, 1), day_of(now_ns, 0), rows_per_hour=ROWS_PER_HOUR, seed=seed
+            )
+
+    async def killed_in_each_phase(self, *, is_short: bool) -> None:
+        """SIGKILL; the next start releases, ends, removes, and the next backup is good.
+
+        In short: while the checkpoint is open, and in one phase of the others.
+        """
+        opened, phases = [], list(PHASES)
+        if is_short:
+            phases = ["checkpoint", self.rng.choice(phases[1:])]
+        for phase in phases:
+            mark = PHASES[phase]
             await trio.sleep(self.rng.uniform(*LOAD_S))
             known = self._log_bytes()
             await trio.to_thread.run_sync(act, self.daemon.config, CREATE)
@@ -126,7 +148,7 @@ class _Play:
                     await trio.sleep(0.2)
             self.expect(not waiting.cancelled_caught, f"{phase}: a killed run was not put right")
             await self.create(f"after a kill in {phase}")
-        self.figures |= {"kills": len(PHASES), "checkpoints_left_open": opened}
+        self.figures |= {"kills": phases, "checkpoints_left_open": opened}
         self.expect("checkpoint" in opened, "no kill met an open checkpoint")
 
     async def cut_upload(self, relay: Relay) -> None:
@@ -152,13 +174,13 @@ class _Play:
         shutil.rmtree(place, ignore_errors=True)
         self.figures |= {"upload_bytes": whole_bytes, "restored_from_remote": row["rows"]}
 
-    async def failing(self) -> None:
-        """Eight in a row, by a full disk and by a server that dies; the old good one stays."""
+    async def failing(self, failures: int) -> None:
+        """So many in a row, by a full disk and by a server that dies; the old good one stays."""
         good = await self.create("the last good one")
         name = good["name"]
         self._make_old(name)
         objects = self._folder().objects.folder
-        for number in range(FAILURES):
+        for number in range(failures):
             if number % 2:
                 code, text = await self._create_with_dying_server()
             else:
@@ -169,22 +191,26 @@ class _Play:
             kept = [row["name"] for row in rows if row["state"] == GOOD]
             self.expect(name in kept, f"failure {number + 1}: the good one is gone: {kept}")
         code, problems, text = await say(self.daemon, "backup", "verify", name)
-        self.expect(code == 0, f"the last good one after {FAILURES} failures: {problems} {text}")
+        self.expect(code == 0, f"the last good one after {failures} failures: {problems} {text}")
         await self.create("the next good one")
         self.expect(
             name not in [row["name"] for row in await self._list()],
             "the old one stayed although a newer one is good",
         )
-        self.figures["failures"] = FAILURES
+        self.figures["failures"] = failures
 
     async def cycle(self, number: int) -> None:
         """One backup of a table that is written to, restored and compared."""
         await trio.sleep(self.rng.uniform(*LOAD_S))
         row = await self.create(f"cycle {number + 1}")
         manifest = self._folder().manifest(row["name"])
-        counted = [part for part in manifest.partitions().values() if part.digest is not None]
+        counted = [
+            part
+            for (table, _), part in manifest.partitions().items()
+            if table == TRADES and part.digest is not None
+        ]
         self.expect(manifest.was_held, f"cycle {number + 1}: the writers were not held")
-        self.expect(bool(counted), f"cycle {number + 1}: no partition has a checksum")
+        self.expect(len(counted) >= HOURS, f"cycle {number + 1}: {len(counted)} checksums of hours")
         self.figures["rows_backed_up"] = row["rows"]
         self.figures["digests"] = self.figures.get("digests", 0) + len(counted)
 

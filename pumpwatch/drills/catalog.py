@@ -14,6 +14,7 @@ import trio
 from pumpwatch.drills import (
     backup,
     burst,
+    console,
     crash,
     disk,
     outage,
@@ -39,7 +40,7 @@ class Drill(msgspec.Struct, frozen=True):
 
 DRILLS = {
     "crash": Drill(
-        crash.run, "SIGKILL of the daemon, and half as often of the database",
+        crash.run, "SIGKILL of the daemon, and a fifth as often of the database",
         "kills of the daemon", 3, 300, 20_000,
     ),
     "outage": Drill(
@@ -61,6 +62,10 @@ DRILLS = {
     "backup": Drill(
         backup.run, "backups killed, cut, failing, damaged, and under load", "backups", 3, 20,
         20_000,
+    ),
+    "console": Drill(
+        console.run, "what is shown and told while a feed, the database and the disk fail",
+        "rounds", 1, 5, 3_000,
     ),
     "retention": Drill(
         retention.run, "40 days on a small disk at 60, 75, 88 and 96 %", "full disks", 1, 5, 8_000,

@@ -35,6 +35,7 @@ from pumpwatch.store.backup_manifest import (
     Manifest,
     State,
     TableCopy,
+    last_full_ns,
     newest_good,
     plan_rotation,
 )
@@ -168,6 +169,7 @@ class Backups:
     async def _create(self, name: str) -> State:
         state = State(name=name, state=RUNNING, created_ns=self._clock.wall_ns())
         states = await in_thread(self._folder.states)
+        state.earlier_full_ns = last_full_ns(states)
         known = await in_thread(self._known, states)
         archive = Archive(
             self._sql, self._root, self._folder.objects, known,
@@ -277,8 +279,7 @@ class Backups:
     # --- testing one ------------------------------------------------------------------------------
 
     def _full_is_due(self, states: list[State]) -> bool:
-        last_ns = max((state.full_verified_ns for state in states), default=0)
-        due_ns = last_ns + self._config.backup.full_every_days * DAY_NS
+        due_ns = last_full_ns(states) + self._config.backup.full_every_days * DAY_NS
         return self._clock.wall_ns() >= due_ns
 
     def _sample(

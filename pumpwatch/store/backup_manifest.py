@@ -107,6 +107,7 @@ class State(msgspec.Struct, kw_only=True):
     rows: int = 0
     verified_ns: int = 0
     full_verified_ns: int = 0  # when everything was restored, not a sample
+    earlier_full_ns: int = 0  # when that was last done of an earlier one, which may be gone
     uploaded_ns: int = 0
     error: str = ""
 
@@ -161,6 +162,11 @@ def check_versions(manifest: Manifest, server_version: str, schema_version: int)
             f"backup {manifest.name} has schema version {manifest.schema_version}, this PumpWatch"
             f" knows {schema_version}: restore it with a newer PumpWatch"
         )
+
+
+def last_full_ns(states: Iterable[State]) -> int:
+    """When a backup was last restored as a whole; 0: never."""
+    return max((max(state.full_verified_ns, state.earlier_full_ns) for state in states), default=0)
 
 
 def newest_good(states: Iterable[State]) -> State | None:

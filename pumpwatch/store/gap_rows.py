@@ -19,6 +19,7 @@ COLUMNS = (
 TIMES = {
     "opened_ns": "opened_at", "from_ns": "from_ts", "to_ns": "to_ts", "closed_ns": "closed_at",
 }  # fmt: skip
+SELECT_SQL = f"SELECT {COLUMNS} FROM feed_gaps"
 # Closed rows with ids: a start must not take for news what they say of missing ids.
 NEEDED_SQL = (
     f"SELECT {COLUMNS} FROM feed_gaps WHERE state IN ('suspected', 'confirmed')"
@@ -70,6 +71,22 @@ async def read_needed_gaps(sql: Questions) -> list[Gap]:
     return [read_gap(row) for row in await sql.query_dicts(NEEDED_SQL)]
 
 
+async def read_lost_gaps(
+    sql: Questions, *, feed: str | None = None, gap_id: str | None = None
+) -> list[Gap]:
+    """Lost rows of one feed, or one row whatever became of it, oldest first. Raises ServerError."""
+    if gap_id is not None:
+        rows = await sql.query_dicts(f"{SELECT_SQL} WHERE gap_id = %s", [gap_id])
+    else:
+        exchange, _, market_type = (feed or "").partition("_")
+        rows = await sql.query_dicts(
+            f"{SELECT_SQL} WHERE state = 'lost' AND exchange = %s AND market_type = %s"
+            " ORDER BY opened_at",
+            [exchange, market_type],
+        )
+    return [read_gap(row) for row in rows]
+
+
 def read_gaps(
     config: Config,
     *,
@@ -78,8 +95,11 @@ def read_gaps(
     feed: str | None = None,
     symbol: str | None = None,
     limit: int = 1000,
+    with_late: bool = True,
 ) -> list[dict[str, Any]]:
     """Rows of the ledger, newest first; keys are the table's columns, times ISO 8601 text.
+
+    ``with_late``: also those whose rows the stream brought itself, only in another order.
 
     Blocking, for the command line. Raises ServerError when no database answers.
     """
@@ -89,6 +109,8 @@ def read_gaps(
         wanted |= {"exchange = %s": exchange, "market_type = %s": market_type}
     wanted = {condition: value for condition, value in wanted.items() if value is not None}
     conditions = [*wanted, *(["state IN ('suspected', 'confirmed')"] if is_open else [])]
+    if not with_late:
+        conditions.append("(reason IS NULL OR reason != 'late')")
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
     sql = f"SELECT {COLUMNS} FROM feed_gaps{where} ORDER BY opened_at DESC LIMIT %s"
     rows = query(running_address(config), sql, [*wanted.values(), limit])

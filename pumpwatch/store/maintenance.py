@@ -7,6 +7,7 @@ recording.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 
@@ -28,7 +29,7 @@ log = structlog.get_logger()
 
 LOOK_S = 30.0
 RETRY_S = 600.0  # after a failure, or where another process has the lock
-EMERGENCY_PAUSE_S = 300.0  # between two runs for the disk's sake
+EMERGENCY_PAUSE_S = 300.0  # between two runs for the disk's sake, while it stays full
 ORDERS_KEPT = 100  # whose results can still be asked for
 
 
@@ -138,15 +139,18 @@ async def run_upkeep(upkeep: Upkeep) -> None:
         if upkeep.backups is not None:
             await _attempt(upkeep, "backup_recover", upkeep.backups.recover)
         check_at_s = trio.current_time()
-        emergency_at_s = trio.current_time()
+        emergency_at_s = -math.inf
         backup_at_ns = next_daily_ns(upkeep.clock.wall_ns(), upkeep.backup_daily_at)
         while True:
             await _carry_out_orders(upkeep)
             now_s = trio.current_time()
+            if not upkeep.disk.emergency.is_set():
+                emergency_at_s = -math.inf  # the next time nobody waits
             is_emergency = upkeep.disk.emergency.is_set() and now_s >= emergency_at_s
             if now_s >= check_at_s or is_emergency:
                 is_done = await _attempt(upkeep, "retention", upkeep.retention.run)
-                emergency_at_s = trio.current_time() + EMERGENCY_PAUSE_S
+                if is_emergency:
+                    emergency_at_s = trio.current_time() + EMERGENCY_PAUSE_S
                 is_done = await _attempt(upkeep, "cold", upkeep.cold.run) and is_done
                 wait_s = upkeep.check_interval_s if is_done else RETRY_S
                 check_at_s = trio.current_time() + min(wait_s, upkeep.check_interval_s)

@@ -189,7 +189,8 @@ class Retention:
                 self._check_jump()
                 outcome = await self._run(cutoff_ns)
             except RetentionRefusedError as error:
-                self._alert("retention_refused", str(error))
+                if cutoff_ns is None:  # else whoever named it is told
+                    self._alert("retention_refused", str(error))
                 await self._operations.end(row, "refused", str(error))
                 raise
             except PumpWatchError as error:

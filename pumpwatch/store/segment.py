@@ -8,6 +8,7 @@ A segment is a 32-byte file header and records. A record is a 32-byte header and
 
 All integers are little-endian. A record's crc covers its header behind the crc, and the payload.
 Ordinals number rows over the whole life of a spool, so that lost rows can be counted exactly.
+Records of POSITIONS_TABLE have no rows: they tell where each symbol stood (spool_positions.py).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ MIB = 1024 * 1024
 SEGMENT_BYTES_MAX = 64 * MIB  # a restart reads at most the unreleased ones; a release frees one
 PAYLOAD_BYTES_MAX = 16 * MIB  # larger lengths in a header are damage, not data
 FORMAT_VERSION = 1
+POSITIONS_TABLE = 100  # no table of the database; among schema.TABLES the number is never used
 
 _FILE = struct.Struct("<8sQQII")
 _RECORD = struct.Struct("<IIIIHHHHQ")
@@ -103,7 +105,7 @@ def encode_record_header(
     payload: bytes, rows: int, table: int, schema: int, feed: int, first_ordinal: int
 ) -> bytes:
     """The 32 bytes that go before ``payload``."""
-    assert rows > 0
+    assert (rows > 0) != (table == POSITIONS_TABLE)
     assert 0 < len(payload) <= PAYLOAD_BYTES_MAX
     head = _RECORD.pack(_RECORD_MAGIC, 0, len(payload), rows, table, schema, feed, 0, first_ordinal)
     crc = zlib.crc32(payload, zlib.crc32(head[8:]))
@@ -116,7 +118,9 @@ def record_at(view: memoryview, offset: int) -> RecordRef | None:
     if start > len(view):
         return None
     magic, crc, size, rows, table, schema, feed, zero, ordinal = _RECORD.unpack_from(view, offset)
-    if magic != _RECORD_MAGIC or zero or rows == 0 or not 0 < size <= PAYLOAD_BYTES_MAX:
+    if magic != _RECORD_MAGIC or zero or not 0 < size <= PAYLOAD_BYTES_MAX:
+        return None
+    if (rows > 0) == (table == POSITIONS_TABLE):
         return None
     if start + size > len(view):
         return None

@@ -12,7 +12,7 @@ import contextlib
 import random
 import threading
 from collections import Counter, OrderedDict, deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
@@ -24,7 +24,7 @@ from pumpwatch.clock import Clock
 from pumpwatch.errors import SpoolError
 from pumpwatch.model import Record
 from pumpwatch.rates import LagHistogram
-from pumpwatch.store.segment import MIB, PAYLOAD_BYTES_MAX, Damage
+from pumpwatch.store.segment import MIB, PAYLOAD_BYTES_MAX, POSITIONS_TABLE, Damage
 from pumpwatch.store.spool_files import (
     BIG_TABLE,
     START,
@@ -61,8 +61,12 @@ class Spool:
         disk_bytes_max: int,
         fsync_s: float,
         buffer_bytes_max: int,
+        contiguous: Iterable[int] = (),
     ) -> None:
-        self.files = SpoolFiles(directory, clock, schema_version=schema_version)
+        """``contiguous``: numbers of the feeds whose ids count up without a gap."""
+        self.files = SpoolFiles(
+            directory, clock, schema_version=schema_version, contiguous=contiguous
+        )
         self.recovery: Recovery | None = None
         self.spooled_by_feed: Counter[int] = Counter()  # rows of trades written since the start
         self.released_by_feed: Counter[int] = Counter()  # rows of trades in deleted segments
@@ -109,7 +113,7 @@ class Spool:
 
     def append(self, record: Record) -> None:
         """Queue a record; it is spooled when ``written`` says so. Raises SpoolError when closed."""
-        assert record.rows > 0
+        assert (record.rows > 0) != (record.table == POSITIONS_TABLE)
         assert 0 < len(record.payload) <= PAYLOAD_BYTES_MAX
         if self.state == "closed":
             raise SpoolError("the spool is closed")
@@ -352,6 +356,8 @@ class Spool:
         ends, self._ends = self._ends, []
         now_ns = self._clock.wall_ns()
         for record, end in zip(records, ends, strict=True):
+            if record.table == POSITIONS_TABLE:
+                continue
             self._visible[record.table] = end
             if record.table == BIG_TABLE:
                 self.spooled_by_feed[record.feed] += record.rows

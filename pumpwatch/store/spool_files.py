@@ -11,7 +11,7 @@ import contextlib
 import fcntl
 import os
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from pumpwatch.clock import Clock
@@ -24,6 +24,7 @@ from pumpwatch.store.segment import (
     encode_file_header,
     encode_record_header,
 )
+from pumpwatch.store.spool_positions import Standings
 from pumpwatch.store.spool_queue import encoded_bytes
 from pumpwatch.store.spool_read import (
     BIG_TABLE,
@@ -52,8 +53,13 @@ __all__ = ["BIG_TABLE", "START", "Cursor", "Recovery", "SpoolFiles", "TableBatch
 class SpoolFiles:
     """The folder of segments. OSError: the disk; SpoolError: a person must act."""
 
-    def __init__(self, directory: Path, clock: Clock, *, schema_version: int) -> None:
+    def __init__(
+        self, directory: Path, clock: Clock, *, schema_version: int, contiguous: Iterable[int] = ()
+    ) -> None:
+        """``contiguous``: numbers of the feeds whose ids count up without a gap."""
         self.directory = directory
+        self.standings = Standings(contiguous)  # moved by whoever writes
+        self.stood = self.standings  # where an earlier run ended; nobody moves it
         self.segments: dict[int, Segment] = {}
         self.next_ordinal = 1
         self.found: deque[Found] = deque()  # damage that readers met, for the spool to report
@@ -94,8 +100,12 @@ class SpoolFiles:
         self.segments = {segment.number: segment for segment in recovered.segments}
         self.next_ordinal = recovered.next_ordinal
         self._last_number = recovered.last_number
+        self.standings.recover(recovered.read)
+        self.stood = self.standings.copy()
         self.roll()
-        self._sync_directory()
+        self.fsync()  # also the folder: from now on the new segment tells where symbols stood
+        for segment in recovered.idle:
+            segment.path.unlink()
         forget_clean_end(self.directory)
         by_feed: Counter[int] = Counter()
         for segment in self.listed():
@@ -120,18 +130,22 @@ class SpoolFiles:
         return list(self.segments.values())
 
     def roll(self) -> None:
-        """Begin a new segment."""
+        """Begin a new segment with all that is known of where symbols stand (R3)."""
         number = self._last_number + 1
         path = self.directory / f"{number:012d}.seg"
         segment = Segment(number, path, self.next_ordinal)
         segment.file = OpenFile(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
         header = encode_file_header(self.next_ordinal, self._clock.wall_ns())
+        parts, refs = self._encode(self.standings.records(), FILE_HEADER_BYTES)
         try:
-            write_all(segment.fd, [header], 0)
+            write_all(segment.fd, [header, *parts], 0)
         except OSError:
             with contextlib.suppress(OSError):
                 path.unlink()
             raise
+        for ref in refs:
+            segment.note(ref)
+        segment.size_bytes = segment.disk_bytes = refs[-1].end if refs else FILE_HEADER_BYTES
         self._is_directory_synced = False
         self._last_number = number
         self.segments[number] = segment
@@ -143,22 +157,12 @@ class SpoolFiles:
         Returns the position behind each record.
         """
         size_bytes = sum(encoded_bytes(record) for record in records)
-        is_begun = self.active.size_bytes > FILE_HEADER_BYTES
+        is_begun = bool(self.active.table_ends)
         if is_begun and self.active.size_bytes + size_bytes > SEGMENT_BYTES_MAX:
             self.roll()
         segment = self.active
-        parts: list[bytes] = []
-        refs: list[RecordRef] = []
-        offset, ordinal = segment.size_bytes, self.next_ordinal
-        for record in records:
-            payload, rows, table, feed = record.payload, record.rows, record.table, record.feed
-            parts += (
-                encode_record_header(payload, rows, table, self._schema, feed, ordinal),
-                payload,
-            )
-            refs.append(RecordRef(offset, len(payload), rows, table, self._schema, feed, ordinal))
-            offset = refs[-1].end
-            ordinal += rows
+        parts, refs = self._encode(records, segment.size_bytes)
+        offset, ordinal = refs[-1].end, refs[-1].first_ordinal + refs[-1].rows
         try:
             write_all(segment.fd, parts, segment.size_bytes)
         except OSError:
@@ -171,7 +175,26 @@ class SpoolFiles:
                 segment.note(ref)
             segment.end_ordinal = self.next_ordinal = ordinal
             segment.size_bytes = segment.disk_bytes = offset
+        self.standings.applied(records)
         return [Cursor(segment.number, ref.end) for ref in refs]
+
+    def _encode(
+        self, records: Sequence[Record], offset: int
+    ) -> tuple[list[bytes], list[RecordRef]]:
+        """Headers and payloads as they go to ``offset`` of a segment."""
+        parts: list[bytes] = []
+        refs: list[RecordRef] = []
+        ordinal = self.next_ordinal
+        for record in records:
+            payload, rows, table, feed = record.payload, record.rows, record.table, record.feed
+            parts += (
+                encode_record_header(payload, rows, table, self._schema, feed, ordinal),
+                payload,
+            )
+            refs.append(RecordRef(offset, len(payload), rows, table, self._schema, feed, ordinal))
+            offset = refs[-1].end
+            ordinal += rows
+        return parts, refs
 
     def fsync(self) -> None:
         """Make all that is committed safe from a power cut."""
@@ -232,6 +255,8 @@ class SpoolFiles:
     def remove(self, segment: Segment) -> None:
         """Delete a segment whose rows are all applied; one with damage is set aside."""
         assert segment is not self._active
+        if self._active is not None and not self._active.synced_bytes:
+            self.fsync()  # else a power cut could take with it where symbols stood
         if segment.holes:
             set_aside(segment.path)
         else:
@@ -239,21 +264,29 @@ class SpoolFiles:
         self.segments.pop(segment.number, None)  # its file is closed by the last reader
 
     def close(self, *, is_empty: bool) -> None:
-        """Sync and let go, in any case; an empty spool leaves no segment. Raises OSError."""
-        active, self._active = self._active, None
-        if active is None:
+        """Sync and let go, in any case; an empty spool leaves one segment without rows at most.
+
+        It tells the next start where symbols stood. Raises OSError.
+        """
+        if self._active is None:
             return
         try:
+            if is_empty and self.standings.records():
+                self.roll()
             self.fsync()
             note_clean_end(self.directory, self._last_number, self.next_ordinal)
+            kept = self._active if self._active.positions else None
+            self._active = None
             if is_empty:
                 for segment in self.listed():
-                    self.remove(segment)
+                    if segment is not kept:
+                        self.remove(segment)
             self._sync_directory()
         finally:
             self._let_go()
 
     def _let_go(self) -> None:
+        self._active = None
         self.segments.clear()
         if self._lock_fd >= 0:
             os.close(self._lock_fd)

@@ -18,6 +18,7 @@ from pumpwatch.store.segment import (
     FILE_HEADER_BYTES,
     MIB,
     PAYLOAD_BYTES_MAX,
+    POSITIONS_TABLE,
     RECORD_HEADER_BYTES,
     Damage,
     RecordRef,
@@ -87,6 +88,7 @@ class Segment:
         self.is_sync_failed = False
         self.table_ends: dict[int, int] = {}  # table -> end of its last record
         self.side_records: dict[int, list[RecordRef]] = {}
+        self.positions: list[RecordRef] = []  # of POSITIONS_TABLE: nobody's rows
         self.rows_by_feed: Counter[int] = Counter()  # of the big table, lost ones left out
         self.holes: dict[int, Damage] = {}  # damage that is known, by offset
         self.lock = threading.Lock()
@@ -101,6 +103,9 @@ class Segment:
 
     def note(self, ref: RecordRef) -> None:
         """Count a record in that lies in the file now."""
+        if ref.table == POSITIONS_TABLE:
+            self.positions.append(ref)
+            return
         self.table_ends[ref.table] = ref.end
         if ref.table == BIG_TABLE:
             self.rows_by_feed[ref.feed] += ref.rows

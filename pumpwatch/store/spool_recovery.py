@@ -20,7 +20,10 @@ IOVECS_MAX = 512  # well below Linux's IOV_MAX of 1024
 
 
 class Recovery(msgspec.Struct, frozen=True):
-    """What a start found: rows of trades to send again, by feed, and what was damaged."""
+    """What a start found: rows of trades to send again, by feed, and what was damaged.
+
+    Where symbols stood is in SpoolFiles.standings.
+    """
 
     rows: int
     rows_by_feed: dict[int, int]
@@ -37,6 +40,8 @@ class Recovered:
         self.last_number = 0
         self.damage: list[tuple[str, Damage]] = []
         self.set_aside: list[str] = []
+        self.read: list[Segment] = []  # all, also those without rows: they tell where symbols stood
+        self.idle: list[Segment] = []  # without rows: to be removed once that stands elsewhere
 
     def add(self, segment: Segment, data: bytes, end: int | None, *, is_next_there: bool) -> None:
         """Take a segment in; ``end`` is the first ordinal behind it, where that is known.
@@ -56,12 +61,13 @@ class Recovered:
         segment.disk_bytes = len(data)
         self.next_ordinal = max(self.next_ordinal, end or 0, segment.end_ordinal or 0)
         self.last_number = max(self.last_number, segment.number)
+        self.read.append(segment)
         if segment.table_ends:
             self.segments.append(segment)
         elif self.damage and self.damage[-1][0] == name:
             self.set_aside.append(set_aside(segment.path))
         else:
-            segment.path.unlink()  # made, and nothing was ever spooled in it
+            self.idle.append(segment)  # made, and no row was ever spooled in it
 
 
 class _Closed(msgspec.Struct):
@@ -178,3 +184,18 @@ def write_all(fd: int, parts: Sequence[bytes], offset: int) -> None:
                 del views[0]
             if views and written:
                 views[0] = views[0][written:]
+
+
+def holds_rows(directory: Path) -> bool:
+    """Whether a spool's folder has rows that nobody has applied, as far as its files tell (R19).
+
+    Segments that only say where symbols stood hold none. Raises OSError.
+    """
+    return any(_has_rows(path) for path in directory.glob("*.seg"))
+
+
+def _has_rows(path: Path) -> bool:
+    file = OpenFile(path, os.O_RDONLY)
+    data = read_bytes(file.fd, os.fstat(file.fd).st_size, 0)
+    found = next((one for one in scan(data) if isinstance(one, Damage) or one.rows), None)
+    return found is not None

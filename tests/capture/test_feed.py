@@ -81,7 +81,7 @@ class Venue:
     ) -> bytes:
         raise AssertionError(path)
 
-    async def _dial(self, url: str) -> tuple[trio.abc.Stream, str, str]:
+    async def _dial(self, _url: str, _proxy_url: str | None) -> tuple[trio.abc.Stream, str, str]:
         ours, theirs = memory_stream_pair()
         self._nursery.start_soon(self._serve, theirs)
         await trio.lowlevel.checkpoint()

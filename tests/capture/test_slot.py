@@ -15,7 +15,7 @@ from trio.testing import MockClock, memory_stream_pair
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 
 from pumpwatch.capture import connection
-from pumpwatch.capture.slot import OVERLAP_S_MIN, Slot
+from pumpwatch.capture.slot import MUTE_S, OVERLAP_S_MIN, Slot
 from pumpwatch.errors import VenueError
 from pumpwatch.venues.spec import FeedSpec, Target
 from tests._fast.driving import binance_trade
@@ -75,7 +75,7 @@ class Stage:
         await trio.lowlevel.checkpoint()
         return Target(url="ws://127.0.0.1/ws")
 
-    async def _dial(self, url: str) -> tuple[trio.abc.Stream, str, str]:
+    async def _dial(self, _url: str, _proxy_url: str | None) -> tuple[trio.abc.Stream, str, str]:
         self.dials_s.append(trio.current_time())
         if self.refuses:
             raise OSError("nobody there")
@@ -391,3 +391,38 @@ async def test_members_come_and_go_and_without_any_the_slot_ends(
 
     await stage.play(script)
     assert len(stage.dials_s) == 1
+
+
+async def test_a_mute_symbol_gets_another_connection_and_its_hole_an_end(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    """R11: the venue took the subscription, and sends nothing of it."""
+
+    async def script(stage: Stage) -> None:
+        old = await stage.line()
+        await old.accept()
+        stage._nursery.start_soon(old.listen)
+        await old.trade(1)
+        await trio.sleep(MUTE_S / 2)
+        feed = stage.feed
+        feed.ledger.cut(feed.spec, [feed.edge("ETHUSDT")], cause="silence")
+        stage.slot.replace("ETHUSDT")
+        assert feed.subscribed == 1
+        await trio.sleep(MUTE_S / 4)
+        assert len(stage.dials_s) == 1  # the connection is young
+        await trio.sleep(MUTE_S)
+        stage.slot.replace("ETHUSDT")
+        stage.slot.replace("ETHUSDT")  # one successor is enough
+        new = await stage.line()
+        assert await new.accept() == SYMBOLS
+        stage._nursery.start_soon(new.listen)
+        await trio.sleep(2)
+        assert feed.subscribed == 2
+        [gap] = feed.ledger.open_gaps()
+        assert (gap.symbol, gap.cause) == ("ETHUSDT", "silence")
+        assert gap.to_ns > 0
+        await trio.sleep(5)
+        assert old.closed.is_set()
+        assert len(stage.dials_s) == 2
+
+    await Stage(monkeypatch).play(script)

@@ -15,9 +15,11 @@ from pumpwatch.clock import SystemClock
 from pumpwatch.config import Config, DashboardConfig
 from pumpwatch.dashboard.access import Policy
 from pumpwatch.dashboard.actions import ActionDesk
+from pumpwatch.dashboard.answers import SharedAnswers
 from pumpwatch.dashboard.app import make_app
 from pumpwatch.dashboard.gate import Gate
 from pumpwatch.dashboard.questions import Questions
+from pumpwatch.dashboard.routes_standing import BUILDERS
 from pumpwatch.dashboard.server import PageServer
 from pumpwatch.rates import TimesBySource
 from pumpwatch.standing import Standing, TablesStanding
@@ -54,8 +56,9 @@ class SeatDouble:
 class Stage:
     """A served page and a client of it."""
 
-    def __init__(self, seat: SeatDouble, desk: ActionDesk, url: str) -> None:
+    def __init__(self, seat: SeatDouble, shared: SharedAnswers, desk: ActionDesk, url: str) -> None:
         self.seat = seat
+        self.shared = shared
         self.desk = desk
         self.url = url
         self.client = httpx.AsyncClient(base_url=url, trust_env=False, timeout=20)
@@ -104,12 +107,13 @@ async def page_stage(
     policy = policy or Policy(token=TOKEN, is_loopback_bind=True, behind_proxy=False)
     config = msgspec.structs.replace(Config(), dashboard=dashboard)
     sql = Sql(address, readonly=True, timeout_s=5, connections_max=2)
-    app = make_app(config, SystemClock(), seat, Questions(sql, seat.query_times), desk)
-    gate = Gate(app, policy, seat, per_s=dashboard.requests_per_s_max)  # type: ignore[arg-type]
+    shared = SharedAnswers(seat, BUILDERS)
+    app = make_app(config, SystemClock(), seat, shared, Questions(sql, seat.query_times), desk)
+    gate = Gate(app, policy, seat, shared, per_s=dashboard.requests_per_s_max)  # type: ignore[arg-type]
     server = PageServer(gate, dashboard)
     async with trio.open_nursery() as nursery:
         port = await nursery.start(server.serve)
-        stage = Stage(seat, desk, f"http://127.0.0.1:{port}")
+        stage = Stage(seat, shared, desk, f"http://127.0.0.1:{port}")
         try:
             yield stage
         finally:

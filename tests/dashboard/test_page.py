@@ -12,11 +12,15 @@ from playwright.sync_api import Page
 
 from pumpwatch.standing import (
     AlertStanding,
+    DetectorStanding,
+    DiskStanding,
     GapStanding,
     ListingStanding,
     OperationStanding,
     Standing,
     TablesStanding,
+    TierStanding,
+    UpkeepStanding,
 )
 from tests.dashboard.browser import keep, open_browser, open_page
 from tests.dashboard.stage import Stage, page_stage
@@ -69,7 +73,21 @@ def full() -> Standing:
         rule="gap_lost", subject="gate_spot", severity="digest", text="2 rows of BTCUSDT",
         since="2026-11-25T08:00:00Z", repeats=1, silenced=False, suppressed_by="",
     )  # fmt: skip
-    return msgspec.structs.replace(shown, tables=tables(), alerts=[alert])
+    upkeep = UpkeepStanding(
+        tiers=[TierStanding(name="cold", partitions=720, rows=9_000_000, bytes=300 * 2**20,
+                            oldest="2026-10-26T00:00:00Z")],
+        days_left=41.3, disks=[DiskStanding(name="database", path="/data", level="warn",
+                                            used_share=0.72, free_bytes=2**30)],
+        backup="20261125T031000Z good", proof=f"2026-11-24: 5 trades {NASTY}; certificates 0a",
+    )  # fmt: skip
+    boards = [
+        DetectorStanding(name="bithumb_web", interval_s=3, silent_s=1.5, error=""),
+        DetectorStanding(name="upbit_web", interval_s=6, silent_s=200.0, error=f"HTTP 403 {NASTY}"),
+        DetectorStanding(name="upbit_markets", interval_s=30, silent_s=None, error=""),
+    ]
+    return msgspec.structs.replace(
+        shown, tables=tables(), alerts=[alert], upkeep=upkeep, detectors=boards
+    )
 
 
 async def in_browser(stage: Stage, look: Callable[[Page, list[str]], None], **options: Any) -> None:
@@ -103,7 +121,18 @@ async def test_it_shows_the_figures_and_every_list() -> None:
             assert page.locator("#gaps li").count() == 3
             assert "2 proven, 1 covered" in page.inner_text("#listings")
             assert "restored and compared" in page.inner_text("#operations")
+            health = [
+                item.get_attribute("data-health") for item in page.locator("#boards li").all()
+            ]
+            assert health == ["ok", "down", "down"]
+            assert "HTTP 403" in page.inner_text("#boards")
+            assert "99 % within 25 ms" in page.inner_text("#questions")
             assert "gap lost" in page.inner_text("#alerts")
+            assert "9,000,000 rows" in page.inner_text("#tiers")
+            assert page.inner_text("#tiers-more") == "41 days left at this rate"
+            assert page.inner_text("#backup") == "20261125T031000Z good"
+            assert page.inner_text("#proof") == f"2026-11-24: 5 trades {NASTY}"
+            assert "disk of the database" in page.inner_text("#meters").lower()
             assert page.inner_text("#balance") == "every row is accounted for"
             page.click('tr[data-feed="okx_spot"] button')
             assert page.locator("tr.detail:visible").count() == 1

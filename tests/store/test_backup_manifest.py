@@ -19,6 +19,7 @@ from pumpwatch.store.backup_manifest import (
     TableCopy,
     check_versions,
     differences,
+    last_full_ns,
     newest_good,
     plan_rotation,
     seal,
@@ -104,6 +105,25 @@ def test_rotation_keeps_the_newest_good_one_and_every_young_one(
 def test_eight_failures_leave_the_only_good_one() -> None:
     found = [state(9), *(state(8 - number, BROKEN) for number in range(8))]
     assert sorted(plan_rotation(found, NOW_NS, 7)) == sorted(one.name for one in found[1:-1])
+
+
+def test_the_last_full_test_is_remembered_when_its_backup_is_rotated_away() -> None:
+    found: list[State] = []
+    full_days = []
+    for day in range(91):
+        now_ns = NOW_NS + day * DAY_NS
+        last_ns = last_full_ns(found)
+        is_due = now_ns >= last_ns + 30 * DAY_NS
+        full_days += [day] if is_due else []
+        found.append(
+            State(
+                name=f"d{day}", state=GOOD, created_ns=now_ns, earlier_full_ns=last_ns,
+                full_verified_ns=now_ns if is_due else 0,
+            )
+        )  # fmt: skip
+        gone = plan_rotation(found, now_ns, 7)
+        found = [one for one in found if one.name not in gone]
+    assert full_days == [0, 30, 60, 90]
 
 
 def test_differences_name_the_partition() -> None:

@@ -112,6 +112,22 @@ async def test_a_full_disk_does_not_wait_for_the_hour(rig: Rig, autojump_clock: 
         nursery.cancel_scope.cancel()
 
 
+async def test_a_disk_that_fills_right_after_a_run_does_not_wait(
+    rig: Rig, autojump_clock: MockClock
+) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.run, 1)
+        await trio.sleep(70)  # the run of the start is a minute ago
+        rig.percent = 90
+        await trio.sleep(65)
+        assert len(rig.times("retention")) == 2
+        await trio.sleep(200)
+        assert len(rig.times("retention")) == 2  # it stays full: nothing more can be done at once
+        await trio.sleep(200)
+        assert len(rig.times("retention")) == 3
+        nursery.cancel_scope.cancel()
+
+
 @pytest.mark.parametrize("error", [ServerError("gone"), MaintenanceBusyError("busy"), OSError(28)])
 async def test_what_fails_is_tried_again_soon_and_ends_nothing(
     rig: Rig, autojump_clock: MockClock, error: Exception

@@ -15,6 +15,7 @@ from pumpwatch.store.segment import (
     FILE_HEADER_BYTES,
     FORMAT_VERSION,
     PAYLOAD_BYTES_MAX,
+    POSITIONS_TABLE,
     RECORD_HEADER_BYTES,
     Damage,
     RecordRef,
@@ -57,7 +58,8 @@ def segment_of(first_ordinal: int, records: list[tuple[bytes, int, int, int, int
     data = encode_file_header(first_ordinal, CREATED_NS)
     refs = []
     ordinal = first_ordinal
-    for payload, rows, table, schema, feed in records:
+    for payload, some, table, schema, feed in records:
+        rows = 0 if table == POSITIONS_TABLE else some
         refs.append(RecordRef(len(data), len(payload), rows, table, schema, feed, ordinal))
         data += encode_record_header(payload, rows, table, schema, feed, ordinal) + payload
         ordinal += rows
@@ -65,8 +67,9 @@ def segment_of(first_ordinal: int, records: list[tuple[bytes, int, int, int, int
 
 
 U16 = st.integers(0, 2**16 - 1)
+TABLE = U16.filter(lambda number: number != POSITIONS_TABLE)
 RECORDS = st.lists(
-    st.tuples(st.binary(min_size=1, max_size=60), st.integers(1, 1000), U16, U16, U16),
+    st.tuples(st.binary(min_size=1, max_size=60), st.integers(1, 1000), TABLE, U16, U16),
     min_size=1, max_size=8,
 )  # fmt: skip
 SEGMENTS = st.builds(segment_of, st.integers(1, 2**62), RECORDS)
@@ -261,3 +264,22 @@ def test_only_a_bug_makes_a_record_without_rows_or_text() -> None:
         encode_record_header(b"x", 0, 1, 1, 1, 1)
     with pytest.raises(AssertionError):
         encode_record_header(b"", 1, 1, 1, 1, 1)
+
+
+def test_a_damaged_record_of_positions_costs_no_rows() -> None:
+    written = segment_of(7, [(b"rows", 3, 1, 1, 1), (b"where", 0, POSITIONS_TABLE, 1, 0),
+                             (b"more", 2, 1, 1, 1)])  # fmt: skip
+    first, positions, last = written.refs
+    assert (positions.rows, last.first_ordinal) == (0, 10)
+    data = bytearray(written.data)
+    data[positions.payload_offset] ^= 1
+    assert list(scan(bytes(data), 7, 12)) == [
+        first, Damage(positions.offset, positions.end, False, 0), last,
+    ]  # fmt: skip
+    assert list(scan(written.data[: positions.end], 7, 12))[-1].rows == 2
+
+
+@pytest.mark.parametrize(("rows", "table"), [(0, 1), (1, POSITIONS_TABLE)])
+def test_only_positions_have_no_rows(rows: int, table: int) -> None:
+    with pytest.raises(AssertionError):
+        encode_record_header(b"x", rows, table, 1, 0, 1)

@@ -14,8 +14,13 @@ READ_BYTES = 65_536
 class Proxy:
     """Passes bytes both ways; while it is cut, nobody gets through."""
 
-    def __init__(self, upstream_port: int) -> None:
+    def __init__(self, upstream_port: int, renamed_port: int = 0) -> None:
+        """``renamed_port``: what the upstream says of its own address names this port instead."""
         self.port = 0
+        self._renamed = (f"127.0.0.1:{upstream_port}".encode(), b"")
+        if renamed_port:
+            self._renamed = (self._renamed[0], f"127.0.0.1:{renamed_port}".encode())
+            assert len(self._renamed[0]) == len(self._renamed[1]), "lengths stand in headers"
         self.is_cut = False
         self._upstream_port = upstream_port
         self._scopes: set[trio.CancelScope] = set()
@@ -58,18 +63,19 @@ class Proxy:
     ) -> None:
         try:
             while data := await source.receive_some(READ_BYTES):
-                await sink.send_all(data)
+                own, shown = self._renamed
+                await sink.send_all(bytes(data).replace(own, shown) if shown else data)
             await sink.send_eof()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             scope.cancel()
 
 
 @asynccontextmanager
-async def run_proxy(upstream_url: str) -> AsyncIterator[Proxy]:
+async def run_proxy(upstream_url: str, renamed_port: int = 0) -> AsyncIterator[Proxy]:
     """A proxy in front of that address, on a free port."""
     port = urlsplit(upstream_url).port
     assert port is not None
-    proxy = Proxy(port)
+    proxy = Proxy(port, renamed_port)
     async with trio.open_nursery() as nursery:
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
         proxy.port = listeners[0].socket.getsockname()[1]

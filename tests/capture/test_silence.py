@@ -1,0 +1,157 @@
+"""What a stream withholds is found by comparison, within its share of the budget (R11)."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+import trio.testing
+
+from pumpwatch.capture.overlap import CLOCKS_APART_NS
+from pumpwatch.capture.silence import (
+    BUDGET_SHARE,
+    CHECK_S,
+    FRESH_S,
+    QUIET_S,
+    SilenceWatch,
+    run_comparisons,
+)
+from pumpwatch.errors import VenueError
+from tests._fast.driving import SECOND_NS
+from tests.capture.desk import FORMS_BY_FEED, SYMBOL, Desk
+from tests.capture.test_backfill import START_NS, made
+
+WITHOUT_COUNT = ["bybit_spot", "bybit_futures", "kucoin_spot", "kucoin_futures", "phemex_spot",
+                 "phemex_futures"]  # fmt: skip
+COUNTING = ["binance_spot", "okx_futures", "gate_spot", "gate_futures"]
+
+
+def watched(feed: str) -> tuple[Desk, SilenceWatch]:
+    """A symbol that has been carried for a while, and trades each second."""
+    desk = Desk(FORMS_BY_FEED[feed])
+    desk.connect(at_ns=START_NS - 100 * SECOND_NS)
+    desk.hear(made(*range(1, 11)))
+    return desk, SilenceWatch(desk.backfill)
+
+
+@pytest.mark.parametrize("feed", WITHOUT_COUNT)
+async def test_one_withheld_row_opens_a_hole_and_is_filled(feed: str) -> None:
+    desk, watch = watched(feed)
+    desk.venue.trades += made(11)
+    desk.hear(made(12, 13))
+    await watch.check(desk.form.venue_symbol, 0.0)
+    [gap] = desk.holes
+    assert (gap.cause, gap.state, gap.filled_rows) == ("silence", "filled", 1)
+    assert gap.from_ns <= made(11)[0].ns <= gap.to_ns
+    assert len(desk.stored()) == 13
+    assert (watch.found, watch.mute) == (1, 0)
+    await watch.check(desk.form.venue_symbol, 60.0)
+    assert len(desk.holes) == 1
+
+
+@pytest.mark.parametrize("feed", WITHOUT_COUNT + COUNTING)
+async def test_a_whole_stream_shows_nothing(feed: str) -> None:
+    desk, watch = watched(feed)
+    desk.venue.trades += made(11)  # under way: made a moment ago
+    desk.clock.now_ns = made(11)[0].ns + SECOND_NS
+    await watch.check(desk.form.venue_symbol, 0.0)
+    assert desk.holes == []
+    assert len(desk.stored()) == 10
+
+
+@pytest.mark.parametrize("feed", WITHOUT_COUNT + COUNTING)
+async def test_a_mute_symbol_is_a_hole_and_is_subscribed_anew(feed: str) -> None:
+    desk, watch = watched(feed)
+    anew: list[str] = []
+    desk.feed.subscribe_anew = anew.append
+    desk.venue.trades += made(11, 12)
+    desk.clock.now_ns += CLOCKS_APART_NS + 5 * SECOND_NS
+    await watch.check(desk.form.venue_symbol, 0.0)
+    assert anew == [desk.form.venue_symbol]
+    assert watch.mute == 1
+    [gap] = desk.ledger.open_gaps()
+    assert (gap.cause, gap.to_ns) == ("silence", 0)
+    # Another connection carries it now.
+    desk.feed.coverage.leave(desk.connection, [desk.form.venue_symbol])
+    desk.connect(at_ns=desk.clock.now_ns + SECOND_NS)
+    later = made(13)
+    desk.hear(later)
+    await desk.mend()
+    assert [one.state for one in desk.holes] == ["filled"] * len(desk.holes)
+    assert len(desk.stored()) == 13
+
+
+async def test_what_was_traded_before_it_was_subscribed_is_nobodys_hole() -> None:
+    desk = Desk(FORMS_BY_FEED["bybit_spot"])
+    desk.venue.trades += made(1, 2, 3)
+    desk.connect(at_ns=START_NS + 4 * SECOND_NS)
+    watch = SilenceWatch(desk.backfill)
+    desk.hear(made(20, 21))
+    await watch.check(desk.form.venue_symbol, 0.0)
+    assert desk.holes == []
+    assert len(desk.stored()) == 2
+
+
+async def test_where_ids_count_up_only_the_silent_are_asked_about() -> None:
+    desk, watch = watched("okx_spot")
+    desk.backfill.rates.sample(1000.0)
+    assert watch.due(1000.0, frozenset()) == []
+    late_s = 1000.0 + QUIET_S + CHECK_S + FRESH_S
+    assert [name for _, name in watch.due(late_s, frozenset())] == [desk.form.venue_symbol]
+    desk.hear(made(11))
+    desk.backfill.rates.sample(late_s)
+    assert watch.due(late_s, frozenset()) == []
+
+
+async def test_a_busy_symbols_lists_meet(autojump_clock: trio.testing.MockClock) -> None:
+    desk, watch = watched("bybit_spot")
+    name = desk.form.venue_symbol
+    assert watch.interval_s(name) == CHECK_S
+    desk.backfill.rates.sample(1000.0)
+    desk.hear(made(*range(11, 1011), step_ns=SECOND_NS // 100))
+    desk.backfill.rates.sample(1010.0)
+    rate = desk.backfill.rates(name)
+    assert rate == 100.0
+    rows = desk.spec.recent.rows_max
+    assert watch.interval_s(name) == pytest.approx(rows / rate / 2)
+
+
+async def test_what_the_budget_does_not_reach_is_told(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    desk, watch = watched("phemex_futures")
+    asked: list[float] = []
+
+    async def note(name: str, now_s: float) -> None:
+        asked.append(now_s)
+
+    watch.check = note  # type: ignore[method-assign]
+    with trio.move_on_after(600):
+        await run_comparisons([watch], frozenset)
+    allowance = desk.spec.rest_allowance
+    most = BUDGET_SHARE * allowance.units / allowance.per_s * 600 + 1
+    assert 0 < len(asked) <= most
+    # None of them was noted as compared.
+    shown = watch.unchecked_s(trio.current_time())
+    assert list(shown) == [SYMBOL]
+    assert shown[SYMBOL] > CHECK_S
+
+
+async def test_a_comparison_that_failed_is_none() -> None:
+    desk, watch = watched("bybit_spot")
+    watch.due(0.0, frozenset())
+    desk.venue.fails = [VenueError("no answer")]
+    await watch.check(desk.form.venue_symbol, 50.0)
+    shown = watch.unchecked_s(60.0 + CHECK_S)
+    assert list(shown) == [SYMBOL]
+    assert watch.due(51.0, frozenset()) == []  # a moment's rest
+    await watch.check(desk.form.venue_symbol, 200.0)
+    assert watch.unchecked_s(201.0) == {}
+
+
+async def test_wanted_coins_go_first() -> None:
+    _, watch = watched("bybit_spot")
+    late_s = 10 * CHECK_S
+    watch.due(0.0, frozenset())
+    [((wanted, _), _)] = watch.due(late_s, frozenset({"COIN"}))
+    [((other, _), _)] = watch.due(late_s, frozenset())
+    assert (wanted, other) == (True, False)
