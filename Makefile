@@ -48,7 +48,7 @@ demo: $(STAMP) $(EXTENSIONS)
 WORKERS ?= 2
 # Not as such in the recipe: `make -n test` would run it.
 MAKE_TOO := $(MAKE) --no-print-directory
-RUN_PYTEST = $(PY) -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+RUN_PYTEST = $(PY) -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 test: $(STAMP) $(EXTENSIONS)
 ifeq ($(strip $(PYTEST)),)
 	@mkdir -p build; $(MAKE_TOO) test-c > build/test-c.log 2>&1 & beside=$$!; \
@@ -76,7 +76,7 @@ fix: $(STAMP)
 
 # The long forms: hours on two cores. SEED=n repeats one; DRILLS="crash disk" plays only these.
 SEED ?= 1
-DRILLS ?= crash outage disk poison power burst shutdown
+DRILLS ?= crash outage console disk poison power burst shutdown
 drills: $(STAMP) $(EXTENSIONS)
 	@failed=0; for drill in $(DRILLS); do $(PY) -m pumpwatch drill $$drill --long --seed $(SEED) || failed=1; done; exit $$failed
 

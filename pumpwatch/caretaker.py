@@ -23,10 +23,10 @@ from pumpwatch.store.backup_manifest import GOOD, State, last_full_ns, newest_go
 from pumpwatch.store.cold import ColdStore
 from pumpwatch.store.disk import DiskWatch, Level, watched_paths
 from pumpwatch.store.event_windows import Bundles, NoBundles
-from pumpwatch.store.maintenance import Upkeep, daily_ns, run_upkeep
+from pumpwatch.store.maintenance import Told, Upkeep, daily_ns, run_upkeep
 from pumpwatch.store.nightly import Nightly, Upshot
 from pumpwatch.store.operations import OperationLog, SpoolSink
-from pumpwatch.store.partitions import Partition, read_partitions
+from pumpwatch.store.partitions import HOUR_NS, Partition, read_partitions
 from pumpwatch.store.retention import TRADES, Outcome, Retention, mend_ttl
 from pumpwatch.store.retention_plan import Tier, cutoff_of, days_left, tiers
 from pumpwatch.store.scratch_server import QUERY_S_MAX
@@ -43,6 +43,7 @@ log = structlog.get_logger()
 
 TIERS_S = 60.0  # between two looks at the partitions: the server walks its folders for it
 CLOSE_S_MAX = 5.0
+FRESH_NS = 36 * HOUR_NS  # a good backup that is older proves nothing of last night
 
 
 class Caretaker:
@@ -93,7 +94,7 @@ class Caretaker:
         daemon = self._daemon
         sql = Sql(daemon.server.address, timeout_s=QUERY_S_MAX)
         try:
-            self.upkeep = await trio.to_thread.run_sync(self._build, sql)
+            self.upkeep = self._build(sql)
             self.gate.stop(stopped=self.upkeep.disk.writers_stopped)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._look_at_tiers, sql)
@@ -123,40 +124,50 @@ class Caretaker:
         questdb = daemon.config.questdb
         return [questdb.password_file, questdb.readonly_password_file]
 
+    def is_verified(self, source: str, notice_id: str, symbol: str) -> bool:
+        """What retention asks of bundles: the archive is there later than we are."""
+        return self.bundles.is_verified(source, notice_id, symbol)
+
     # --- the parts --------------------------------------------------------------------------------
 
     def _build(self, sql: Sql) -> Upkeep:
         daemon, config = self._daemon, self._daemon.config
         operations = OperationLog(SpoolSink(daemon.side), daemon.clock)
         disk = DiskWatch(watched_paths(config), config.disk, on_change=self._disk_changed)
-        upkeep = Upkeep(
-            retention=None, cold=None, backups=None, disk=disk, clock=daemon.clock,  # type: ignore[arg-type]
+        told = Told()
+        return Upkeep(
+            retention=Retention(
+                sql, config.retention, disk, operations, daemon.clock, bundles=self,
+                window_s=(config.listing.before_s, config.listing.after_s),
+                data_dir=config.data_dir, alert=told.tell, on_outcome=self._note_gone,
+            ),
+            cold=ColdStore(
+                sql, operations, daemon.clock, cold_hours=config.retention.cold_hours,
+                data_dir=config.data_dir, alert=told.tell,
+            ),
+            backups=self._build_backups(sql, operations, told),
+            nightly=Nightly(
+                sql, operations, daemon.clock, daily_of_day_ns=daily_ns(config.backup.daily_at),
+                upshot=self._upshot, is_ready=self._is_past_applied, told=self._note_proof,
+            ),
+            disk=disk, clock=daemon.clock, told=told,
             check_interval_s=config.retention.check_interval_s,
             backup_daily_at=config.backup.daily_at,
         )  # fmt: skip
-        tell = upkeep.told.tell
-        upkeep.retention = Retention(
-            sql, config.retention, disk, operations, daemon.clock, bundles=self.bundles,
-            window_s=(config.listing.before_s, config.listing.after_s), data_dir=config.data_dir,
-            alert=tell, on_outcome=self._note_gone,
-        )  # fmt: skip
-        upkeep.cold = ColdStore(
-            sql, operations, daemon.clock, cold_hours=config.retention.cold_hours,
-            data_dir=config.data_dir, alert=tell,
-        )  # fmt: skip
-        if config.questdb.mode == "embedded":
-            try:
-                upkeep.backups = Backups(
-                    config, sql, daemon.clock, operations, self._rng, hold=self.gate,
-                    heap_mib=scratch_heap_mib(config), alert=tell,
-                )  # fmt: skip
-            except PumpWatchError as error:  # a key that cannot be read stops no recording
-                tell("backup_failed", str(error))
-        upkeep.nightly = Nightly(
-            sql, operations, daemon.clock, daily_of_day_ns=daily_ns(config.backup.daily_at),
-            upshot=self._upshot, is_ready=self._is_past_applied, told=self._note_proof,
-        )  # fmt: skip
-        return upkeep
+
+    def _build_backups(self, sql: Sql, operations: OperationLog, told: Told) -> Backups | None:
+        """None where the database is not ours, and where the key cannot be read: that is told."""
+        daemon, config = self._daemon, self._daemon.config
+        if config.questdb.mode == "external":
+            return None
+        try:
+            return Backups(
+                config, sql, daemon.clock, operations, self._rng, hold=self.gate,
+                heap_mib=scratch_heap_mib(config), alert=told.tell,
+            )  # fmt: skip
+        except PumpWatchError as error:  # it stops no recording
+            told.tell("backup_failed", str(error))
+            return None
 
     def _disk_changed(self, volume: str, level: Level, percent: float) -> None:
         if volume == "database":
@@ -172,7 +183,9 @@ class Caretaker:
     def _upshot(self) -> Upshot:
         self._read_backups()
         good, standing = self._good, self.standing()
-        is_fresh = good is not None and self._backup is good
+        now_ns = self._daemon.clock.wall_ns()
+        is_newest = good is not None and self._backup is good
+        is_fresh = is_newest and good is not None and now_ns - good.created_ns < FRESH_NS
         text = (
             "none that is good"
             if good is None
@@ -223,7 +236,7 @@ class Caretaker:
                 )
                 for name, volume in volumes.items()
             ],
-            told=dict(upkeep.told.standing),
+            told=upkeep.told.standing | self._daemon.moving.told,
             writers_stopped=self.gate.is_stopped,
             working_on=upkeep.working_on,
             backup=self._describe_backup(),

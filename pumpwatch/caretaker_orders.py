@@ -6,30 +6,20 @@ The daemon can have its writers wait for a checkpoint, and never does two of the
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import trio
 
+from pumpwatch.daemon_orders import ASK, CREATE, ROTATE, RUN, Answer
 from pumpwatch.dashboard.actions import Action, ActionDesk
-from pumpwatch.errors import PumpWatchError, ServerError, UsageError
+from pumpwatch.errors import ServerError, UsageError
 from pumpwatch.store.maintenance import Order, Upkeep
 
 if TYPE_CHECKING:
     from pumpwatch.caretaker import Caretaker
 
 WAIT_S = 5.0  # of one question for a result: less than the gate's deadline
-CREATE, RUN, ASK, ROTATE = "create_backup", "run_retention", "upkeep_order", "rotate_secrets"
-
-
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of an order, as the command line reads it."""
-
-    number: int
-    ended: bool
-    error: str = ""
-    kind: str = ""  # the error's class
-    result: Any = None
 
 
 def answer_of(order: Order) -> str:
@@ -97,10 +87,3 @@ def offer_orders(desk: ActionDesk, caretaker: Caretaker) -> None:
     }
     for name, action in known.items():
         desk.add(name, action)
-
-
-def error_of(answer: Answer, kinds: Mapping[str, type[PumpWatchError]]) -> PumpWatchError | None:
-    """The error that the daemon's work ended in; None: it went well."""
-    if not answer.error:
-        return None
-    return kinds.get(answer.kind, PumpWatchError)(answer.error)

@@ -46,17 +46,30 @@ def check(config: ConfigOption = None, as_json: JsonOption = False) -> int:
     return exit_code(findings)
 
 
-def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> int:
+def doctor(
+    config: ConfigOption = None,
+    online: Annotated[
+        bool,
+        typer.Option("--online", help="Ask every venue and notice board once, too."),
+    ] = False,
+    as_json: JsonOption = False,
+) -> int:
     """Show versions, limits and everything that check tests.
 
-    Exit codes as check.
+    --online: name service, TLS, status, round trip and clock offset of every venue and board, and
+    in words whether one refuses this location. Exit codes as check.
     """
+    from pumpwatch.clock import SystemClock
     from pumpwatch.environment import exit_code, gather, judge
     from pumpwatch.version import VERSION
 
     settings = load(config)
     facts = gather(settings)
     findings = judge(settings, facts)
+    if online:
+        from pumpwatch.online import look_online
+
+        findings += look_online(settings, SystemClock())
     runtime = None if facts.runtime is None else _plain(facts.runtime)
     document: dict[str, Any] = {
         "pumpwatch": VERSION,

@@ -13,6 +13,7 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -48,6 +49,15 @@ PORT = span(0, 65535)
 NAME = pattern(r"[A-Za-z0-9_.-]{1,64}", "1 to 64 of A-Z a-z 0-9 _ . -")
 WEB = url("http", "https", path_only=True)
 SOCKET = url("ws", "wss")
+PROXY = Rule(
+    "http://[USER:PASSWORD@]HOST:PORT of a proxy that takes CONNECT",
+    lambda value: (
+        re.fullmatch(r"http://([!-.0-9:;=?A-Z_a-z~%]+@)?[^\s/@]+/?", value) is not None
+        and _has_port(value)
+    ),
+    secret=True,
+)
+PROXY_DOC = "a proxy for sockets and requests; empty: none, whatever the environment says"
 
 
 class QuestdbConfig(Section, frozen=True, kw_only=True):
@@ -149,6 +159,7 @@ class FeedConfig(Section, frozen=True, kw_only=True):
     rest_url: Annotated[
         str | None, WEB, "scheme, host and optional path prefix; empty: the venue's own"
     ] = None
+    proxy_url: Annotated[str | None, PROXY, PROXY_DOC] = None
     symbols: Annotated[
         tuple[str, ...],
         texts(r"[^\s,'\"=;]{1,40}", "a list of globs on BASE+QUOTE, at least one", at_least=1),
@@ -188,6 +199,7 @@ class UpbitConfig(Section, frozen=True, kw_only=True):
     )
     access_key_file: Annotated[str | None, ANY_PATH, "relative to data_dir"] = None
     secret_key_file: Annotated[str | None, ANY_PATH, "relative to data_dir"] = None
+    proxy_url: Annotated[str | None, PROXY, PROXY_DOC] = None
     poll_interval_s: Annotated[float, span(0.5, 3600, "s"), "between two looks"] = 6.0
 
     def __post_init__(self) -> None:
@@ -202,6 +214,7 @@ class BithumbConfig(Section, frozen=True, kw_only=True):
 
     enabled: Annotated[bool, "watch it"] = True
     api_url: Annotated[str, WEB, "notices and market list"] = "https://api.bithumb.com"
+    proxy_url: Annotated[str | None, PROXY, PROXY_DOC] = None
     poll_interval_s: Annotated[float, span(0.5, 3600, "s"), "between two looks"] = 3.0
 
 
@@ -213,8 +226,21 @@ class ListingConfig(Section, frozen=True, kw_only=True):
     late_s_max: Annotated[
         int, span(60, 2_592_000, "s"), "a notice first seen later than this only alerts"
     ] = 86_400
+    exec: Annotated[
+        tuple[str, ...],
+        texts(r"[^\0]+", "a list of texts: a program and its arguments"),
+        "run for each listing and each verdict with JSON on its standard input; no shell",
+    ] = ()
+    exec_s_max: Annotated[int, span(1, 600, "s"), "then the program is ended"] = 10
     upbit: UpbitConfig = msgspec.field(default_factory=UpbitConfig)
     bithumb: BithumbConfig = msgspec.field(default_factory=BithumbConfig)
+
+
+def _has_port(value: str) -> bool:
+    try:
+        return urlsplit(value).port is not None
+    except ValueError:
+        return False
 
 
 def _is_address(value: str) -> bool:
@@ -242,7 +268,7 @@ class DashboardConfig(Section, frozen=True, kw_only=True):
     ] = False
     requests_per_s_max: Annotated[
         int, span(1, 10_000, "a second"), "more than this wait their turn: recording comes first"
-    ] = 80
+    ] = 50
     connections_max: Annotated[
         int, span(8, 10_000), "more than this are turned away: each holds a file handle"
     ] = 256
@@ -321,6 +347,13 @@ class SystemConfig(Section, frozen=True, kw_only=True):
         one_of("debug", "info", "warning", "error"),
         "of the log; SIGHUP changes it",
     ] = "info"
+    log_file: Annotated[
+        str | None, ANY_PATH, "relative to data_dir; empty: stderr, which the journal keeps"
+    ] = None
+    log_max_mib: Annotated[
+        int, span(1, 10_240, "MiB"), "of log_file; then it becomes log_file.1, and so on"
+    ] = 64
+    log_keep: Annotated[int, span(1, 100), "files beside it; the oldest goes"] = 5
 
 
 def _default_feeds() -> dict[str, FeedConfig]:

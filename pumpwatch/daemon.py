@@ -35,10 +35,11 @@ from pumpwatch.dashboard.actions import ActionDesk
 from pumpwatch.dashboard.page import run_page
 from pumpwatch.errors import EXIT_GOOD, SchemaError, ServerError
 from pumpwatch.feed_switch import FeedSwitch, offer_switches
-from pumpwatch.listing.events import EventLog
 from pumpwatch.listing.stored import load_events
 from pumpwatch.listing.watch import ListingWatch
+from pumpwatch.listing_desk import ListingDesk
 from pumpwatch.monitor import Monitor
+from pumpwatch.moving import Moving
 from pumpwatch.past import Past
 from pumpwatch.reload import reload
 from pumpwatch.rest import RestClient
@@ -109,14 +110,18 @@ class Daemon:
         ]  # fmt: skip
         self.answers.attach(self.feeds)
         self.backfill: Backfilling | None = None  # there while capture runs, if it is enabled
+        self.rest: RestClient | None = None  # there while capture runs
         self.listing: ListingWatch | None = None  # there once the events are loaded
+        self.listing_desk: ListingDesk | None = None
         self.desk = ActionDesk()
         self.caretaker = Caretaker(self)
+        self.moving = Moving(self)
         self.monitor = Monitor(self)
         self.seat = Seat(self)
         self.switches = {feed.spec.name: FeedSwitch(feed, self.stop) for feed in self.feeds}
         offer_switches(self.desk, self.switches)
         offer_retry(self.desk, lambda: self.backfill)
+        self.runs: dict[str, FeedRun] = {}  # of feeds that were started, by name
         self.alerts: AlertDesk | None = None
         self.page_url = ""  # empty until the page is served
         # Called once when all is drained and the database still answers.
@@ -149,7 +154,7 @@ class Daemon:
             async with trio.open_nursery() as store:
                 await store.start(run_spool, self.spool, self.watch.applied)
                 await self.caretaker.resume(sql)
-                self._start_writers(store, sender)
+                self._start_writers(store, sender, sql)
                 store.start_soon(self.watch.run)
                 store.start_soon(self.monitor.run)
                 store.start_soon(self.seat.run)
@@ -164,6 +169,7 @@ class Daemon:
                 store.start_soon(self.answers.run, sql, past, files.table_ends())
                 async with trio.open_nursery() as listing:
                     listing.start_soon(self._watch_listings, sql)
+                    listing.start_soon(self.moving.run, self._replayed)
                     await self._with_capture(past, sql, task_status)
                     listing.cancel_scope.cancel()
                 self.state = "draining"
@@ -210,27 +216,35 @@ class Daemon:
 
     async def _watch_listings(self, sql: Sql) -> None:
         """Load the events once what an earlier run left is applied (R3), then watch the boards."""
-        ends = self.spool.files.table_ends()
-        assert self.watch is not None
-        with trio.move_on_after(REPLAY_S_MAX):
-            while any(self.watch.applied.get(table, START) < end for table, end in ends.items()):  # noqa: ASYNC110
-                await trio.sleep(DRAIN_POLL_S)
+        await self._replayed()
         try:
             stored = await load_events(sql)
         except ServerError as error:
             log.warning("listing_events_not_loaded", message=str(error))
             stored = None
+        self.listing_desk = ListingDesk(self, sql)
         self.listing = ListingWatch(
-            self.config, EventLog(self.side), self.clock, self._child_rng(), stored=stored
+            self.config, self.listing_desk.log, self.clock, self._child_rng(), stored=stored
         )
-        await self.listing.run()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.listing_desk.run, self.listing.book.all())
+            nursery.start_soon(self.listing.run)
 
-    def _start_writers(self, nursery: trio.Nursery, sender: IlpClient) -> None:
+    async def _replayed(self) -> None:
+        """What an earlier run left in the spool is applied, or that takes too long."""
+        ends = self.spool.files.table_ends()
+        assert self.watch is not None
+        with trio.move_on_after(REPLAY_S_MAX):
+            while any(self.watch.applied.get(table, START) < end for table, end in ends.items()):  # noqa: ASYNC110
+                await trio.sleep(DRAIN_POLL_S)
+
+    def _start_writers(self, nursery: trio.Nursery, sender: IlpClient, sql: Sql) -> None:
         for progress in self.tables.values():
             writer = TableWriter(
                 progress, self.spool, sender, self.side.refused_line, self._child_rng(),
                 rows_max=self.config.writer.rows_max,
                 interval_s=self.config.writer.interval_ms / 1000, gate=self.caretaker.gate,
+                check_schema=partial(check_schema, sql),
             )  # fmt: skip
             self.writers.append(writer)
             nursery.start_soon(writer.run)
@@ -239,6 +253,7 @@ class Daemon:
         self, past: Past, sql: Sql, task_status: trio.TaskStatus[Daemon]
     ) -> None:
         async with RestClient(self.config, self._child_rng()) as rest:
+            self.rest = rest
             krw = KrwCoins(rest, self.config.listing)
             pacers = {spec.exchange: ConnectPacer(spec.connect_interval_s) for spec in FEEDS}
             async with trio.open_nursery() as flusher:
@@ -277,6 +292,7 @@ class Daemon:
             feed, self.config.feeds[feed.spec.name], rest, pacer, rng, end, krw.coins,
             past.instruments_of(feed.spec.name),
         )  # fmt: skip
+        self.runs[feed.spec.name] = run
         await run.run(past.resume)
 
     async def _end_capture(self, hard_end: trio.CancelScope) -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import msgspec
 
 from pumpwatch import errors
-from pumpwatch.caretaker_orders import ASK, Answer, error_of
 from pumpwatch.config import Config
 from pumpwatch.daemon_client import act
 from pumpwatch.environment import read_runtime
 from pumpwatch.errors import PumpWatchError, ServerError
 
+CREATE, RUN, ASK, ROTATE = "create_backup", "run_retention", "upkeep_order", "rotate_secrets"
 SILENT_S_MAX = 120.0  # a page that is served anew, or a machine at its limits
 PAUSE_S = 1.0
 KINDS = {
@@ -20,6 +21,16 @@ KINDS = {
     for name, kind in vars(errors).items()
     if isinstance(kind, type) and issubclass(kind, PumpWatchError)
 }
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of an order."""
+
+    number: int
+    ended: bool
+    error: str = ""
+    kind: str = ""  # the error's class
+    result: Any = None
 
 
 def through_daemon(config: Config, action: str, **arguments: str) -> Answer | None:
@@ -43,9 +54,8 @@ def through_daemon(config: Config, action: str, **arguments: str) -> Answer | No
             if time.monotonic() - silent_since_s > SILENT_S_MAX:
                 raise
             _pause()
-    error = error_of(answer, KINDS)
-    if error is not None:
-        raise error
+    if answer.error:
+        raise KINDS.get(answer.kind, PumpWatchError)(answer.error)
     return answer
 
 

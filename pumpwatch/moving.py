@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING
 
 import structlog
 import trio
 
-from pumpwatch.clock import Clock
-from pumpwatch.config import Config
 from pumpwatch.dashboard.actions import Action, ActionDesk
 from pumpwatch.errors import ServerError, UsageError
 from pumpwatch.migrate.desk import MigrationDesk, load_place
@@ -18,28 +17,31 @@ from pumpwatch.migrate.legacy_store import LegacyStore
 from pumpwatch.migrate.shadow import Shadow
 from pumpwatch.migrate.stages import Place, Refusal
 from pumpwatch.migrate_verbs import FOLDER, STATUS_FILE, old_store, read_values
-from pumpwatch.store.operations import OperationSink
+from pumpwatch.store.operations import SpoolSink
 from pumpwatch.store.sql import Sql
+
+if TYPE_CHECKING:
+    from pumpwatch.daemon import Daemon
 
 log = structlog.get_logger()
 
 LOAD_RETRY_S = 5.0
+CLOSE_S_MAX = 2.0
+ROLLED_BACK = "migration_rolled_back"  # the alert's rule
 
 
 class Moving:
-    """``run`` it beside the store's tasks; ``desk`` is there once the stage is loaded."""
+    """One per daemon; ``desk`` and ``store`` are there once the stage is loaded."""
 
-    def __init__(self, config: Config, clock: Clock, rng: random.Random) -> None:
+    def __init__(self, daemon: Daemon) -> None:
         self.desk: MigrationDesk | None = None
         self.store: LegacyStore | None = None
-        self._config = config
-        self._clock = clock
-        self._rng = rng
+        self._daemon = daemon
+        self._rng = random.Random(daemon.rng.getrandbits(64))
+        if daemon.config.migration.shadow is not None:
+            self._offer(daemon.desk)
 
-    def offer(self, desk: ActionDesk) -> None:
-        """Make the verbs' actions known."""
-        if self._config.migration.shadow is None:
-            return
+    def _offer(self, desk: ActionDesk) -> None:
         desk.add(
             "migration_advance",
             Action(help="go one stage on, if its criteria hold", arguments={}, run=self._advance),
@@ -52,30 +54,44 @@ class Moving:
             ),
         )  # fmt: skip
 
-    async def run(
-        self,
-        sql: Sql,
-        sink: OperationSink,
-        disk_percent: Callable[[], float],
-        alert: Callable[[str, str], None],
-    ) -> None:
+    @property
+    def told(self) -> dict[str, str]:
+        """The alert that stands after a step back, until enough checks were good."""
+        place = None if self.desk is None else self.desk.migration.place
+        if place is None or not place.is_held:
+            return {}
+        return {ROLLED_BACK: f"reads are at stage {place.stage}: {place.cause}"}
+
+    async def run(self, replayed: Callable[[], Awaitable[None]]) -> None:
         """Load where it stood, then compare and check until cancelled.
 
-        To be started once what was in the spool is applied: the stage may lie there (R3).
+        ``replayed`` returns once what was in the spool is applied: the stage may lie there (R3).
         """
-        config = self._config
+        daemon, config = self._daemon, self._daemon.config
         if config.migration.shadow is None:
             return
-        place, values = await self._load(sql)
-        folder = config.data_dir / FOLDER
-        self.store = LegacyStore(old_store(config), values, self._clock.wall_ns())
-        shadow = Shadow(self.store, sql, self._clock, self._rng, folder / "differences.jsonl")
-        self.desk = MigrationDesk(
-            config.migration, place, shadow, self._clock, sink, folder / STATUS_FILE,
-            disk_percent, alert,
-        )  # fmt: skip
-        log.info("migration", stage=place.stage, read_percent=self.desk.migration.read_percent)
-        await self.desk.run()
+        await replayed()
+        sql = Sql(daemon.server.address)
+        try:
+            place, values = await self._load(sql)
+            folder = config.data_dir / FOLDER
+            self.store = LegacyStore(old_store(config), values, daemon.clock.wall_ns())
+            shadow = Shadow(self.store, sql, daemon.clock, self._rng, folder / "differences.jsonl")
+            self.desk = MigrationDesk(
+                config.migration, place, shadow, daemon.clock, SpoolSink(daemon.side),
+                folder / STATUS_FILE, self._disk_percent,
+            )  # fmt: skip
+            percent = self.desk.migration.read_percent
+            log.info("migration", stage=place.stage, read_percent=percent)
+            await self.desk.run()
+        finally:
+            with trio.move_on_after(CLOSE_S_MAX, shield=True):
+                await sql.aclose()
+
+    def _disk_percent(self) -> float:
+        upkeep = self._daemon.caretaker.upkeep
+        volume = None if upkeep is None else upkeep.disk.volumes.get("database")
+        return 0.0 if volume is None else volume.usage.percent
 
     async def _load(self, sql: Sql) -> tuple[Place, Values]:
         while True:

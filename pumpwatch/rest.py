@@ -99,6 +99,7 @@ class _Request(msgspec.Struct, frozen=True, kw_only=True):
     ban_s: float
     weight: float
     priority: Priority
+    proxy_url: str | None = None
     secret: str = ""  # must not be shown
 
 
@@ -123,8 +124,18 @@ class RestClient:
         self.turnstiles: dict[str, Turnstile] = {}  # by key of the Allowance
         self._config = config
         self._rng = rng
-        self._client = httpx.AsyncClient(
-            transport=transport,
+        self._transport = transport
+        self._clients: dict[str | None, httpx.AsyncClient] = {}  # by proxy; None: straight
+
+    def _client(self, proxy_url: str | None) -> httpx.AsyncClient:
+        if proxy_url not in self._clients:
+            self._clients[proxy_url] = self._make_client(proxy_url)
+        return self._clients[proxy_url]
+
+    def _make_client(self, proxy_url: str | None) -> httpx.AsyncClient:
+        return httpx.AsyncClient(
+            transport=self._transport,
+            proxy=proxy_url,
             verify=ssl.create_default_context(),  # the system's roots, as the sockets use them
             trust_env=False,
             follow_redirects=False,
@@ -146,7 +157,8 @@ class RestClient:
         traceback: TracebackType | None,
     ) -> None:
         with trio.move_on_after(2.0, shield=True):
-            await self._client.aclose()
+            for client in self._clients.values():
+                await client.aclose()
 
     async def get(
         self,
@@ -189,12 +201,14 @@ class RestClient:
         weight: float = 1,
         priority: Priority = 0.0,
         ban_s: float = BAN_S,
+        proxy_url: str | None = None,
     ) -> bytes:
         """As ``get``, for addresses that belong to no feed."""
         return await self._fetch(
             _Request(
                 who=allowance.key, method="GET", url=_full_url(url, params), headers=dict(headers),
                 allowance=allowance, ban_s=ban_s, weight=weight, priority=priority,
+                proxy_url=proxy_url,
             )
         )  # fmt: skip
 
@@ -218,6 +232,7 @@ class RestClient:
                 who=source.name, method=method, url=_full_url(base.rstrip("/") + path, params),
                 headers=headers, allowance=source.rest_allowance, ban_s=source.ban_s,
                 weight=weight, priority=priority, secret=secret,
+                proxy_url=self._config.feeds[source.name].proxy_url,
             )
         )  # fmt: skip
 
@@ -274,7 +289,7 @@ class RestClient:
         """One request on the wire. Raises VenueError only for an answer without measure."""
         try:
             with trio.fail_after(TRY_S_MAX):
-                async with self._client.stream(
+                async with self._client(request.proxy_url).stream(
                     request.method, request.url, headers=request.headers
                 ) as response:
                     return _Answer(

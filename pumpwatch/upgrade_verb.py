@@ -8,7 +8,7 @@ import trio
 
 from pumpwatch.clock import SystemClock
 from pumpwatch.config import Config
-from pumpwatch.daemon_orders import through_daemon
+from pumpwatch.daemon_orders import ROTATE, through_daemon
 from pumpwatch.environment import Finding, read_runtime
 from pumpwatch.errors import PumpWatchError, UsageError
 from pumpwatch.release import INSTALLED, Release, keep_jar, read_release
@@ -130,7 +130,7 @@ def rotate(config: Config) -> list[str]:
             " the files that questdb.password_file and readonly_password_file name, and start the"
             " daemon anew"
         )
-    answer = through_daemon(config, "rotate_secrets")
+    answer = through_daemon(config, ROTATE)
     if answer is not None:
         return [str(name) for name in answer.result]
     runtime = read_runtime(config.data_dir)

@@ -14,10 +14,9 @@ import msgspec
 import trio
 
 from pumpwatch.budget import host_memory_mib, plan_memory
-from pumpwatch.caretaker_orders import CREATE, RUN
 from pumpwatch.clock import SystemClock
 from pumpwatch.config import Config
-from pumpwatch.daemon_orders import through_daemon
+from pumpwatch.daemon_orders import CREATE, RUN, through_daemon
 from pumpwatch.environment import read_runtime
 from pumpwatch.errors import MaintenanceBusyError, UsageError
 from pumpwatch.schema_verbs import connection, database

@@ -13,6 +13,7 @@ from pumpwatch.venues.spec import FeedSpec
 from pumpwatch.verify_book import Book, Difference, Span
 
 MINUTE_NS = 60 * 10**9
+HOUR_NS = 60 * MINUTE_NS
 EDGE_NS = MINUTE_NS  # ids of one instant's neighbours may lie outside of the span
 BUSY_ROWS = 30  # a minute, on the whole feed: an empty one among such is no chance
 SHOWN_MAX = 20  # of the differences of one symbol
@@ -84,13 +85,24 @@ async def _ids_of(
 
 
 async def check_times(sql: Questions, spec: FeedSpec, span: Span) -> list[Difference]:
-    """R4: no id has two times."""
-    place = _place(spec, span.from_ns, span.to_ns)
+    """R4: no id has two times. Hour by hour, for the database has to keep all ids of a question."""
+    found: dict[Difference, None] = {}
+    for from_ns in range(span.from_ns, span.to_ns, HOUR_NS):
+        until_ns = min(span.to_ns, from_ns + HOUR_NS)
+        for one in await _times_within(sql, spec, max(span.from_ns, from_ns - EDGE_NS), until_ns):
+            found[one] = None
+    return list(found)
+
+
+async def _times_within(
+    sql: Questions, spec: FeedSpec, from_ns: int, to_ns: int
+) -> list[Difference]:
     rows = await sql.query_dicts(
         "SELECT symbol, trade_id, copies, low, high FROM (SELECT symbol, trade_id,"
         " count() AS copies, min(timestamp)::long AS low, max(timestamp)::long AS high"
-        f"{WHERE} GROUP BY symbol, trade_id) WHERE copies > 1 LIMIT 1000", place,
-    )  # fmt: skip
+        f"{WHERE} GROUP BY symbol, trade_id) WHERE copies > 1 LIMIT 1000",
+        _place(spec, from_ns, to_ns),
+    )
     return [
         _difference(
             spec, row["symbol"], "times",

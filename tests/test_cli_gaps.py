@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -102,6 +103,15 @@ async def test_both_print_a_table(
     assert len(lines) == 2
     assert main(["gaps", "show", "two"]) == EXIT_GOOD
     assert "reason" in capsys.readouterr().out
+
+
+def test_retry_wants_to_know_which(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["gaps", "retry"]) == 64
+    assert "--open" in capsys.readouterr().err
+    config = tmp_path / "pumpwatch.toml"
+    config.write_text(f'data_dir = "{tmp_path}"\n')
+    assert main(["gaps", "retry", "--open", "--config", str(config)]) == 69  # nobody runs there
+    assert "pumpwatch run" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [["--feed", "nope"], ["--symbol", "A B"], ["--limit", "0"]])

@@ -8,6 +8,7 @@ stays due, and what a crash interrupts is due again, since nothing but the ledge
 from __future__ import annotations
 
 import math
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 
 import structlog
@@ -27,7 +28,7 @@ from pumpwatch.turnstile import Priority
 log = structlog.get_logger()
 
 WORKERS = 8  # holes of one exchange that are looked at together; the turnstile sets the pace
-TICK_S = 0.25
+TICK_S = 0.5  # between two looks at what is due
 AGAIN_S_MIN, AGAIN_S_MAX = 2.0, 60.0  # between two looks at one hole
 OPEN_AGAIN_S_MIN = 2.0  # while it has no end yet
 REFUSALS_MAX = 8  # of one hole in a row, that no repeat can mend: over a quarter of an hour
@@ -89,6 +90,10 @@ class FeedBackfill:
 
     async def look(self, gap: Gap, priority: Priority) -> None:
         """One look at one hole; sets when it is due again."""
+        known = self.feed.ledger.find(gap.gap_id)
+        if known is None:
+            return  # closed while it waited for its turn
+        gap = known
         progress = self._progress.setdefault(gap.gap_id, Progress())
         progress.tries += 1
         try:
@@ -153,6 +158,7 @@ class Backfill:
         self._ledger = ledger
         self._wanted_coins = wanted_coins
         self._looking: set[str] = set()
+        self._workers: Counter[str] = Counter()  # by exchange
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -164,19 +170,35 @@ class Backfill:
                 nursery.start_soon(self._run_exchange, some)
 
     async def _run_exchange(self, feeds: Sequence[FeedBackfill]) -> None:
-        free = trio.CapacityLimiter(WORKERS)
+        exchange = feeds[0].feed.spec.exchange
+        waiting: deque[tuple[tuple[float, ...], FeedBackfill, Gap]] = deque()
         async with trio.open_nursery() as nursery:
             while True:
                 for one in feeds:
                     one.rates.sample(trio.current_time())
                     one.forget_closed()
-                if self._ledger.is_loaded and free.available_tokens:
-                    queue = sorted(self._queue(feeds), key=lambda item: item[0])
-                    for priority, one, gap in queue[: int(free.available_tokens)]:
-                        self._looking.add(gap.gap_id)
-                        free.acquire_on_behalf_of_nowait(gap.gap_id)
-                        nursery.start_soon(self._look, one, gap, priority, free)
+                waiting.clear()
+                if self._ledger.is_loaded:
+                    waiting.extend(sorted(self._queue(feeds), key=lambda item: item[0]))
+                for _ in range(min(len(waiting), WORKERS - self._workers[exchange])):
+                    self._workers[exchange] += 1
+                    nursery.start_soon(self._work, exchange, waiting)
                 await trio.sleep(TICK_S)
+
+    async def _work(
+        self, exchange: str, waiting: deque[tuple[tuple[float, ...], FeedBackfill, Gap]]
+    ) -> None:
+        """One hole after the other, while some wait."""
+        try:
+            while waiting:
+                priority, one, gap = waiting.popleft()
+                self._looking.add(gap.gap_id)
+                try:
+                    await one.look(gap, priority)
+                finally:
+                    self._looking.discard(gap.gap_id)
+        finally:
+            self._workers[exchange] -= 1
 
     def _queue(
         self, feeds: Sequence[FeedBackfill]
@@ -193,12 +215,3 @@ class Backfill:
         assert name is not None
         is_urgent = one.feed.instruments[name].coin in coins
         return (URGENT if is_urgent else ORDINARY, one.deadline_s(gap))
-
-    async def _look(
-        self, one: FeedBackfill, gap: Gap, priority: Priority, free: trio.CapacityLimiter
-    ) -> None:
-        try:
-            await one.look(gap, priority)
-        finally:
-            self._looking.discard(gap.gap_id)
-            free.release_on_behalf_of(gap.gap_id)

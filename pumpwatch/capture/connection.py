@@ -27,8 +27,9 @@ from pumpwatch.capture.session import (
     Subscribed,
     SymbolRefused,
 )
-from pumpwatch.capture.tap import Tap
+from pumpwatch.capture.tap import PACE_S, Tap
 from pumpwatch.capture.tls import TlsStream
+from pumpwatch.dialling import ProxyRefusedError, address_of, open_tcp
 from pumpwatch.errors import FeedSilentError, VenueError
 from pumpwatch.model import Instrument
 from pumpwatch.venues.spec import Target
@@ -38,22 +39,22 @@ log = structlog.get_logger()
 CONNECT_TIMEOUT_S = 15.0
 PAUSE_BLAME_S = 10.0  # an end so soon after a pause in our reading is its doing (R9)
 CLOSE_TIMEOUT_S = 5.0  # for the venue's answer to our close: what it sent before is still read
+LATE_S = 1.0  # so late for a deadline, we have not been reading either (R9)
+PASSES_TO_READ = 3  # of the scheduler: what has arrived is read by then, where the reader waits
 PASSES_TO_ANSWER = 4  # of the scheduler: a ping that was handed up before is answered by then
 SEND_TIMEOUT_S = 10.0  # a request that the venue's window does not take: the connection is dead
 
 
-async def open_stream(url: str) -> tuple[trio.abc.Stream, str, str]:
+async def open_stream(url: str, proxy_url: str | None = None) -> tuple[trio.abc.Stream, str, str]:
     """Connect to ws:// or wss://; returns the stream, the Host header and the resource."""
     parts = urlsplit(url)
-    is_tls = parts.scheme == "wss"
-    port = parts.port or (443 if is_tls else 80)
-    assert parts.hostname is not None
-    host = parts.hostname if parts.port is None else f"{parts.hostname}:{port}"
+    name, port = address_of(parts)
+    host = name if parts.port is None else f"{name}:{port}"
     resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    if not is_tls:
-        return await trio.open_tcp_stream(parts.hostname, port), host, resource
-    transport = await trio.open_tcp_stream(parts.hostname, port)
-    stream = TlsStream(transport, ssl.create_default_context(), parts.hostname)
+    transport = await open_tcp(name, port, proxy_url)
+    if parts.scheme != "wss":
+        return transport, host, resource
+    stream = TlsStream(transport, ssl.create_default_context(), name)
     try:
         await stream.do_handshake()
     except BaseException:
@@ -125,7 +126,7 @@ class Connection:
         """Dial, subscribe, read until the stop. Raises VenueError for any other end."""
         shown = self.shown
         shown.state = "connecting"
-        found = await self._dial(target.url)
+        found = await self._dial(target)
         if found is None:
             return
         stream, host, resource = found
@@ -164,7 +165,7 @@ class Connection:
         if self._error is not None:
             raise self._error
 
-    async def _dial(self, url: str) -> tuple[trio.abc.Stream, str, str] | None:
+    async def _dial(self, target: Target) -> tuple[trio.abc.Stream, str, str] | None:
         """The stream, the Host header and the resource; None where the stop came first."""
         found: tuple[trio.abc.Stream, str, str] | None = None
         failure: VenueError | None = None
@@ -172,10 +173,12 @@ class Connection:
             nursery.start_soon(self._cancel_on_stop, nursery.cancel_scope)
             try:
                 with trio.fail_after(CONNECT_TIMEOUT_S):
-                    found = await open_stream(url)
+                    found = await open_stream(target.url, target.proxy_url)
             except (OSError, ssl.SSLError, trio.BrokenResourceError, trio.TooSlowError) as error:
                 failure = VenueError(f"{self._feed.spec.name}: cannot connect: {error!r}")
                 failure.__cause__ = error
+            except ProxyRefusedError as error:
+                failure = VenueError(f"{self._feed.spec.name}: {error}")
             nursery.cancel_scope.cancel()
         if failure is not None:
             raise failure
@@ -235,13 +238,7 @@ class Connection:
         """Requests and pings when they are due; the verdict that the connection is dead."""
         while True:
             self._wake = trio.Event()
-            self._session.suspend_verdict(self._tap.is_paused)
-            try:
-                texts = self._session.due(trio.current_time())
-            except FeedSilentError as error:
-                self._error = error
-                self._session.end()
-                texts = []
+            texts = await self._texts_due()
             for event in self._session.take_events():
                 self._act_on(event)
             if self._session.is_ended:
@@ -255,8 +252,41 @@ class Connection:
                     raise VenueError(f"{self._feed.spec.name}: sending takes too long") from error
                 except ConnectionClosed:
                     return
-            with trio.move_on_at(self._session.next_deadline_s()):
+            deadline_s = self._session.next_deadline_s()
+            with trio.move_on_at(deadline_s):
                 await self._wake.wait()
+            if trio.current_time() > deadline_s + LATE_S:
+                self._session.suspend_verdict(True)
+
+    async def _texts_due(self) -> list[str]:
+        """What is to be sent now; nothing where the venue is given up.
+
+        It is not while the socket holds what we have not read: the answer may lie there (R9).
+        """
+        is_read = False
+        while True:
+            self._session.suspend_verdict(self._tap.is_paused)
+            try:
+                return self._session.due(trio.current_time())
+            except FeedSilentError as error:
+                if is_read:
+                    self._error = error
+                    self._session.end()
+                    return []
+            await self._read_what_came()
+            is_read = True
+
+    async def _read_what_came(self) -> None:
+        """Wait until the reader has emptied the socket once, or stands waiting before it."""
+        tap, times_empty = self._tap, self._tap.times_empty
+        while not tap.is_paused:
+            received = self.intake.bytes_received
+            for _ in range(PASSES_TO_READ):
+                await trio.lowlevel.checkpoint()
+            is_waiting = tap.is_waiting and self.intake.bytes_received == received
+            if is_waiting or tap.times_empty > times_empty:
+                return
+            await trio.sleep(PACE_S)
 
     async def _close_on_stop(self, socket: WebSocketConnection) -> None:
         await self._stop.wait()

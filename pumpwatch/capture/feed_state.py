@@ -302,6 +302,13 @@ class FeedState:
         number = self.table.number(self._venue_symbols.get(symbol, ""))
         return None if number is None else self.table.position(number)
 
+    def heard_ns(self, venue_symbol: str) -> int:
+        """When a row of it last came on a stream that is open (our clock); 0: none did."""
+        number = self.table.number(venue_symbol)
+        if number is None:
+            return 0
+        return max((one.heard_ns(number) for one in self._intakes.values()), default=0)
+
     def _heard(self, intake: Intake, venue_symbol: str, since_ns: int = 1) -> bool:
         number = self.table.number(venue_symbol)
         return number is not None and intake.heard_ns(number) >= since_ns

@@ -30,8 +30,11 @@ BITHUMB = Allowance(key="bithumb", units=1, per_s=1.0, burst=1)
 class _Board:
     """One board and what is known of it."""
 
-    def __init__(self, name: str, base_url: str, allowance: Allowance) -> None:
+    def __init__(
+        self, name: str, base_url: str, allowance: Allowance, proxy_url: str | None
+    ) -> None:
         self.name = name
+        self.proxy_url = proxy_url
         self.url = base_url.rstrip("/") + PATH
         self.allowance = allowance
         self.coins: set[str] | None = None
@@ -43,8 +46,8 @@ class KrwCoins:
 
     def __init__(self, rest: RestClient, config: ListingConfig) -> None:
         self._rest = rest
-        self._upbit = _Board("upbit", config.upbit.markets_url, UPBIT)
-        self._bithumb = _Board("bithumb", config.bithumb.api_url, BITHUMB)
+        self._upbit = _Board("upbit", config.upbit.markets_url, UPBIT, config.upbit.proxy_url)
+        self._bithumb = _Board("bithumb", config.bithumb.api_url, BITHUMB, config.bithumb.proxy_url)
         watched = ((self._upbit, config.upbit.enabled), (self._bithumb, config.bithumb.enabled))
         self._boards = [board for board, enabled in watched if enabled]
 
@@ -70,7 +73,9 @@ class KrwCoins:
         failures = 0
         while True:
             try:
-                body = await self._rest.get_url(board.url, allowance=board.allowance)
+                body = await self._rest.get_url(
+                    board.url, allowance=board.allowance, proxy_url=board.proxy_url
+                )
                 board.coins = read_won_coins(body, board.name)
             except VenueError as error:
                 if failures == 0:

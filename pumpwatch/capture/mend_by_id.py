@@ -23,6 +23,7 @@ from pumpwatch.capture.mend_by_time import (
     QUIET_NS,
     REFUSED,
 )
+from pumpwatch.capture.open_gaps import ID_RESET
 from pumpwatch.capture.overlap import CLOCKS_APART_NS, Listed, match, name_rows
 from pumpwatch.capture.ranges import ENDLESS, Ids, common
 from pumpwatch.model import Gap
@@ -198,7 +199,7 @@ class ById:
         """After all lists: is there nothing more to come?"""
         ledger = self._feed.ledger
         gap = ledger.find(gap_id)
-        if gap is None:
+        if gap is None or gap.reason == ID_RESET:
             return
         if gap.last_id:
             if progress.tries >= EMPTY_TRIES:

@@ -33,6 +33,7 @@ from pumpwatch.venues.spec import RestPage, RestTrade
 QUIET_NS = 5 * SECOND_NS
 HELD_MARGIN_NS = 2 * SECOND_NS  # around a list: one id may have two times (R4)
 EARLIER_NS = 3600 * SECOND_NS  # so far back is looked for a row from before a hole
+BEYOND_MAX = 50
 EMPTY_TRIES = 5  # of a list that shows nothing although the symbol has traded
 
 NO_ROW = "no row"  # is the edge: only a row from before it will do
@@ -102,11 +103,18 @@ class ByTime:
         return trades, page, first_ns
 
     async def compare(
-        self, name: str, trades: Sequence[RestTrade], page: RestPage, from_ns: int
+        self,
+        name: str,
+        trades: Sequence[RestTrade],
+        page: RestPage,
+        from_ns: int,
+        *,
+        asks_table: bool = True,
     ) -> tuple[Match, list[Held]]:
         """Hold a list beside what is held, which is returned too.
 
-        Nothing can arrive between the look at memory and the return.
+        Nothing can arrive between the look at memory and the return. ``asks_table`` is False where
+        memory holds all that matters.
         """
         feed, held = self._feed, self._asker.held
         rows = name_rows(trades, feed.instruments[name])
@@ -120,7 +128,7 @@ class ByTime:
         if self._asker.tally.times_apart:
             low_ns = min([low_ns, *times])
         high_ns = max([from_ns, *times]) + HELD_MARGIN_NS
-        older = await held.older(feed, name, low_ns, high_ns)
+        older = await held.older(feed, name, low_ns, high_ns) if asks_table else []
         rows_held = [*older, *held.recent(feed, name, low_ns, high_ns)]
         found = match(rows, rows_held)
         if feed.counts_up:
@@ -144,6 +152,8 @@ class ByTime:
         ledger.note_rest(gap.gap_id, new)
         if verdict.beyond_ns:
             progress.beyond.append((from_ns, verdict.beyond_ns))
+            if len(progress.beyond) > BEYOND_MAX:  # for days away: one span says enough
+                progress.beyond = [(progress.beyond[0][0], verdict.beyond_ns)]
         if verdict.last is not None:
             last_ns, progress.reached_id, _ = verdict.last
             if gap.to_ns and last_ns > gap.to_ns:

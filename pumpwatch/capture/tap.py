@@ -20,6 +20,7 @@ from pumpwatch.errors import ProtocolError
 from pumpwatch.model import RowSink
 
 READ_BYTES = 256 * 1024
+FULL_BYTES = READ_BYTES // 2  # a read that brings less has emptied the socket (TLS adds to it)
 HEADERS_BYTES_MAX = 64 * 1024  # a handshake answer is well below 4 KiB
 BUSY_S = 0.006  # reads closer together than this are worth batching
 PACE_S = 0.004  # a wake-up costs about 30 us whatever it brings: let the kernel collect
@@ -50,6 +51,8 @@ class Tap(trio.abc.Stream):
         self.is_closing = False  # our close frame went out: RFC 6455 lets us send nothing more
         self.is_paused = False  # waiting for room in the spool: not the venue's fault (R9)
         self.paused_until_s = -inf  # when the last pause ended
+        self.is_waiting = False  # for bytes, of which there may be some by now
+        self.times_empty = 0  # how often a read has emptied the socket
         self._stream = stream
         self._sink = sink
         self._clock = clock
@@ -72,9 +75,12 @@ class Tap(trio.abc.Stream):
                 self.is_paused = False
                 self.paused_until_s = trio.current_time()
                 self._on_chunk(trio.current_time())
+            self.is_waiting = True
             data = await self._stream.receive_some(READ_BYTES)
+            self.is_waiting = False
             if not data:
                 return b""
+            self.times_empty += len(data) < FULL_BYTES
             control = self._take(bytes(data))
             if self.is_closing:
                 control = close_frames(control)

@@ -12,13 +12,14 @@ from litestar.connection import ASGIConnection
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.handlers import BaseRouteHandler
 from litestar.openapi.config import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.params import QueryParameter
 
 from pumpwatch.clock import Clock
 from pumpwatch.config import Config
 from pumpwatch.dashboard import routes_page, routes_questions, routes_standing
 from pumpwatch.dashboard.actions import ActionDesk, act, list_actions
+from pumpwatch.dashboard.answers import SharedAnswers
+from pumpwatch.dashboard.document import DocumentPlugin
 from pumpwatch.dashboard.live import Live
 from pumpwatch.dashboard.models import Refusal
 from pumpwatch.dashboard.parameters import ParameterError, refuse_unknown
@@ -36,6 +37,7 @@ def make_app(
     config: Config,
     clock: Clock,
     seat: SeatView,
+    shared: SharedAnswers,
     questions: Questions,
     windows: Windows,
     desk: ActionDesk,
@@ -56,7 +58,8 @@ def make_app(
             Exception: _bug,
         },
         state=routes_standing.state_of(
-            config=config, clock=clock, seat=seat, questions=questions, windows=windows, desk=desk,
+            config=config, clock=clock, seat=seat, shared=shared, questions=questions,
+            windows=windows, desk=desk,
             live=Live(seat),
         ),
         openapi_config=OpenAPIConfig(
@@ -64,7 +67,7 @@ def make_app(
             version=VERSION,
             path="/schema",
             # The other renderers fetch their scripts from the network.
-            render_plugins=[JsonRenderPlugin(path="/")],
+            render_plugins=[DocumentPlugin(path="/")],
         ),
         logging_config=None,
     )  # fmt: skip

@@ -2,10 +2,13 @@
 
 The page must never slow the recording: no more requests a second than ``requests_per_s_max`` are
 let through, whoever asks; the others wait their turn, and are turned away when it does not come.
+What all callers are given alike (answers.py) goes out from here: routing, reading parameters and
+encoding cost several times what sending the finished bytes does.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import parse_qs
@@ -15,6 +18,7 @@ import structlog
 import trio
 
 from pumpwatch.dashboard.access import COOKIE, OPEN_PATHS, Caller, Policy, judge
+from pumpwatch.dashboard.answers import Shared, SharedAnswers
 from pumpwatch.dashboard.models import Refusal
 from pumpwatch.dashboard.view import SeatView
 
@@ -22,6 +26,9 @@ log = structlog.get_logger()
 
 ANSWER_S_MAX = 10.0
 TURN_S_MAX = 5.0  # a request that waits longer for its turn is turned away
+AWAY_S = 1.0  # but not at once: who asks again without a pause would cost as much as an answer
+PROBES_PER_S_MAX = 20  # orchestrators ask a few times a minute; they never wait behind readers
+STRANGERS_PER_S_MAX = 10  # requests that are refused: neither do readers wait behind them
 STREAM_PATH = "/api/stream"
 STREAMS_MAX = 150
 BODY_BYTES_MAX = 64 * 1024
@@ -56,7 +63,7 @@ class Pace:
     def __init__(self, per_s: float) -> None:
         self._interval_s = 1 / per_s
         self._burst_s = 1.0
-        self._next_s = 0.0
+        self._next_s = -math.inf
 
     def turn_s(self, now_s: float) -> float | None:
         """When the caller's turn is; None: later than it would wait for."""
@@ -70,11 +77,16 @@ class Pace:
 class Gate:
     """An ASGI application around another."""
 
-    def __init__(self, app: App, policy: Policy, seat: SeatView, *, per_s: float) -> None:
+    def __init__(
+        self, app: App, policy: Policy, seat: SeatView, shared: SharedAnswers, *, per_s: float
+    ) -> None:
         self._app = app
         self._policy = policy
         self._seat = seat
-        self._pace = Pace(per_s)
+        self._shared = shared
+        self._readers = Pace(per_s)
+        self._probes = Pace(PROBES_PER_S_MAX)
+        self._strangers = Pace(STRANGERS_PER_S_MAX)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -105,20 +117,35 @@ class Gate:
         verdict = judge(self._policy, caller)
         if verdict != "ok":
             status, text = REFUSALS[verdict]
-            await answer.refuse(status, Refusal(error=text))
+            if await self._has_turn(self._strangers, answer):
+                await answer.refuse(status, Refusal(error=text))
             return
-        if caller.path not in OPEN_PATHS:
-            turn_s = self._pace.turn_s(trio.current_time())
-            is_full = caller.path == STREAM_PATH and self._seat.page_clients >= STREAMS_MAX
-            if turn_s is None or is_full:
-                text = f"at most {STREAMS_MAX} streams" if is_full else "too many requests"
-                await answer.refuse(429, Refusal(error=text), (b"retry-after", b"1"))
-                return
-            await trio.sleep_until(turn_s)
-        body = _Body(receive)
-        if caller.path == STREAM_PATH:
+        if caller.path == STREAM_PATH and self._seat.page_clients >= STREAMS_MAX:
+            await answer.turn_away(f"at most {STREAMS_MAX} streams")
+            return
+        pace = self._probes if caller.path in OPEN_PATHS else self._readers
+        if not await self._has_turn(pace, answer):
+            return
+        found = None
+        if caller.method == "GET" and not scope["query_string"]:
+            found = self._shared.of(caller.path)
+        if found is not None:
+            await answer.share(*found, caller.headers.get("if-none-match", ""))
+        elif caller.path == STREAM_PATH:
             await self._stream(scope, receive, answer)
-            return
+        else:
+            await self._ask(scope, _Body(receive), answer)
+
+    async def _has_turn(self, pace: Pace, answer: _Answer) -> bool:
+        """Wait for the turn; False: it does not come in time, and the caller was told."""
+        turn_s = pace.turn_s(trio.current_time())
+        if turn_s is None:
+            await answer.turn_away("too many requests")
+            return False
+        await trio.sleep_until(turn_s)
+        return True
+
+    async def _ask(self, scope: Scope, body: _Body, answer: _Answer) -> None:
         with trio.move_on_after(ANSWER_S_MAX) as deadline:
             await self._app(scope, body, answer)
         if deadline.cancelled_caught and not answer.status:
@@ -148,7 +175,10 @@ class _Answer:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             message["headers"] = [*message.get("headers", ()), *HEADERS]
-        await self._send(message)
+        # Whole or not at all: cut off by the deadline in the middle of a message, Hypercorn and h11
+        # disagree about where they are. The server bounds each send by itself (SEND_S_MAX).
+        with trio.CancelScope(shield=True):
+            await self._send(message)
 
     async def refuse(self, status: int, refusal: Refusal, *more: tuple[bytes, bytes]) -> None:
         """JSON that says why there is no answer."""
@@ -158,6 +188,25 @@ class _Answer:
             (b"content-length", str(len(body)).encode()),
             *more,
         ]
+        await self({"type": "http.response.start", "status": status, "headers": headers})
+        await self({"type": "http.response.body", "body": body})
+
+    async def turn_away(self, text: str) -> None:
+        """429, after a moment."""
+        await trio.sleep(AWAY_S)
+        await self.refuse(429, Refusal(error=text), (b"retry-after", b"1"))
+
+    async def share(self, shared: Shared, etag: str, held: str) -> None:
+        """A finished answer; nothing but its ETag to who holds it already."""
+        is_held = shared.status == 200 and held == etag
+        body = b"" if is_held else shared.body
+        headers = [
+            (b"content-type", shared.media_type.encode()),
+            (b"content-length", str(len(body)).encode()),
+            (b"cache-control", b"no-cache"),
+            (b"etag", etag.encode()),
+        ]
+        status = 304 if is_held else shared.status
         await self({"type": "http.response.start", "status": status, "headers": headers})
         await self({"type": "http.response.body", "body": body})
 

@@ -197,9 +197,10 @@ class ListingsAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ListingAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """One announced coin, and what its window holds per feed."""
+    """One announced coin, what its window holds per feed, and its bundle's name below listings/."""
 
     listing: ListingStanding
+    bundle: str | None
     start: str
     end: str
     rows_by_feed: dict[str, int]

@@ -11,9 +11,11 @@ from pumpwatch.clock import Clock
 from pumpwatch.config import Config
 from pumpwatch.dashboard.access import ensure_token, policy_of
 from pumpwatch.dashboard.actions import ActionDesk
+from pumpwatch.dashboard.answers import SharedAnswers
 from pumpwatch.dashboard.app import make_app
 from pumpwatch.dashboard.gate import Gate
 from pumpwatch.dashboard.questions import Questions
+from pumpwatch.dashboard.routes_standing import BUILDERS
 from pumpwatch.dashboard.server import PageServer
 from pumpwatch.dashboard.tables import watch_tables
 from pumpwatch.dashboard.view import SeatView
@@ -69,9 +71,11 @@ async def _serve(
     # Its own line: many readers must not hold up the look at the side tables.
     own_sql = Sql(address, readonly=True, timeout_s=QUERY_S_MAX, connections_max=1)
     try:
-        app = make_app(config, clock, seat, questions, windows, desk)
+        shared = SharedAnswers(seat, BUILDERS)
+        app = make_app(config, clock, seat, shared, questions, windows, desk)
         gate = Gate(
-            app, policy_of(config, token), seat, per_s=config.dashboard.requests_per_s_max  # type: ignore[arg-type]
+            app, policy_of(config, token), seat, shared,  # type: ignore[arg-type]
+            per_s=config.dashboard.requests_per_s_max,
         )  # fmt: skip
         server = PageServer(gate, config.dashboard, _tls(config))
         async with trio.open_nursery() as nursery:

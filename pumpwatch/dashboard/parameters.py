@@ -15,7 +15,7 @@ from pumpwatch.config import EXCHANGES, MARKET_TYPES
 from pumpwatch.errors import PumpWatchError
 from pumpwatch.moments import EXAMPLE, parse_iso_ns
 
-SYMBOL = re.compile(r"[^\s'\"=;]{1,40}")
+SYMBOL = re.compile(r"[^\s'\"=;\x00]{1,40}")  # NUL is no text to a database
 LIMIT_MAX = 10_000
 SIDE_S_MAX = 3600
 SPAN_S_MAX = 2 * SIDE_S_MAX
@@ -49,7 +49,7 @@ def refuse_unknown(given: Mapping[str, str], known: Collection[str]) -> None:
 def check_symbol(parameter: str, text: str | None) -> str | None:
     """BASE+QUOTE, or a coin."""
     if text is not None and SYMBOL.fullmatch(text) is None:
-        raise ParameterError(parameter, "1 to 40 characters without space ' \" = ;")
+        raise ParameterError(parameter, "1 to 40 characters without space ' \" = ; NUL")
     return text
 
 

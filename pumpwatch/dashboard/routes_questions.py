@@ -13,7 +13,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, QueryParameter
 
 from pumpwatch.clock import Clock
-from pumpwatch.config import Config
+from pumpwatch.config import EXCHANGES, MARKET_TYPES, Config
 from pumpwatch.dashboard.models import (
     GapsAnswer,
     ListingAnswer,
@@ -26,6 +26,7 @@ from pumpwatch.dashboard.parameters import (
     LIMIT_MAX,
     SECOND_NS,
     SIDE_S_MAX,
+    SYMBOL,
     ParameterError,
     Span,
     check_exchange,
@@ -52,10 +53,15 @@ def _number(low: int, high: int) -> dict[str, Any]:
 
 
 Limit = Annotated[str | None, _query("how many rows at most", schema_extra=_number(1, LIMIT_MAX))]
-Exchange = Annotated[str | None, _query("binance, bybit, okx, kucoin, gate or phemex")]
-MarketType = Annotated[str | None, _query("spot or futures")]
-Symbol = Annotated[str | None, _query("BASE+QUOTE, as BTCUSDT")]
-Coin = Annotated[str | None, _query("a coin, as PEPE: all its symbols on all feeds")]
+Exchange = Annotated[str | None, _query("which exchange", schema_extra={"enum": list(EXCHANGES)})]
+MarketType = Annotated[
+    str | None, _query("which market", schema_extra={"enum": list(MARKET_TYPES)})
+]
+NAME = {"pattern": f"^{SYMBOL.pattern}$"}
+Symbol = Annotated[str | None, _query("BASE+QUOTE, as BTCUSDT", schema_extra=NAME)]
+Coin = Annotated[
+    str | None, _query("a coin, as PEPE: all its symbols on all feeds", schema_extra=NAME)
+]
 Moment = Annotated[str | None, _query("ISO 8601 in UTC")]
 From = Annotated[str | None, _query("ISO 8601 in UTC, included", "from")]
 To = Annotated[str | None, _query("ISO 8601 in UTC, excluded", "to")]
@@ -208,6 +214,7 @@ async def listing(
     symbols = await questions.symbols_of(coin_symbol)
     return ListingAnswer(
         listing=found,
+        bundle=str(bundle) if (bundle := (found.certificate or {}).get("bundle")) else None,
         start=iso_ns(span.from_ns),
         end=iso_ns(span.to_ns),
         rows_by_feed=await questions.rows_by_feed(symbols, span),

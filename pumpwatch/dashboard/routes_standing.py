@@ -8,9 +8,11 @@ import msgspec
 from litestar import Request, Response, get
 from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.response import Stream
 
 from pumpwatch import metrics
+from pumpwatch.dashboard.answers import Build, Shared, SharedAnswers, as_json
 from pumpwatch.dashboard.live import Live
 from pumpwatch.dashboard.models import (
     FeedsAnswer,
@@ -19,41 +21,27 @@ from pumpwatch.dashboard.models import (
     Probe,
     SystemAnswer,
 )
-from pumpwatch.dashboard.view import SeatView
 from pumpwatch.health import judge
 from pumpwatch.standing import HistogramStanding, Standing
 
 
 def state_of(**parts: Any) -> State:
-    """What handlers find in ``state``: config, clock, seat, questions, windows, desk, live."""
+    """What handlers find in ``state``: the arguments of make_app, and ``live``."""
     return State(parts, deep_copy=False)
 
 
-def _standing(state: State) -> Standing:
-    seat: SeatView = state.seat
-    return seat.standing
+# --- what is built once a look --------------------------------------------------------------------
 
 
-@get("/livez", summary="The process lives")
-async def livez() -> Probe:
-    """200 as long as the event loop turns."""
-    return Probe(state="ok")
+def probe_answer(standing: Standing) -> Shared:
+    """/readyz."""
+    verdict = judge(standing)
+    probe = Probe(state="ok" if verdict.is_ready else "down", reasons=verdict.reasons())
+    return as_json(probe, 200 if verdict.is_ready else 503)
 
 
-@get("/readyz", summary="It records")
-async def readyz(state: State) -> Response[Probe]:
-    """200 while feeds are subscribed, the spool is writable and the database applies; else 503."""
-    health = judge(_standing(state))
-    return Response(
-        Probe(state="ok" if health.is_ready else "down", reasons=health.reasons()),
-        status_code=200 if health.is_ready else 503,
-    )
-
-
-@get("/api/health", summary="Every part's health")
-async def health(state: State) -> Response[HealthAnswer]:
-    """200 unless a part is down, else 503; both with every part's state in words."""
-    standing = _standing(state)
+def health_answer(standing: Standing) -> Shared:
+    """/api/health."""
     verdict = judge(standing)
     answer = HealthAnswer(
         state=verdict.state,
@@ -62,32 +50,11 @@ async def health(state: State) -> Response[HealthAnswer]:
         uptime_s=round(standing.process.uptime_s, 3),
         parts=verdict.parts,
     )
-    return Response(answer, status_code=503 if verdict.state == "down" else 200)
+    return as_json(answer, 503 if verdict.state == "down" else 200)
 
 
-@get("/api/metrics", summary="The figures asked for first")
-async def metrics_json(state: State) -> MetricsAnswer:
-    """Rates, totals, lags, health; /metrics has everything for Prometheus."""
-    return metrics_answer(_standing(state))
-
-
-@get("/metrics", summary="Everything, for Prometheus", media_type="text/plain")
-async def metrics_text(state: State) -> Response[bytes]:
-    """Prometheus' text format."""
-    return Response(metrics.render(_standing(state)), media_type=metrics.CONTENT_TYPE)
-
-
-@get("/api/feeds", summary="Feeds and their connections")
-async def feeds(state: State) -> FeedsAnswer:
-    """What each feed does, with its balance and its connections."""
-    standing = _standing(state)
-    return FeedsAnswer(at=standing.at, feeds=standing.feeds)
-
-
-@get("/api/system/status", summary="Process, spool, database, disk")
-async def system_status(state: State) -> SystemAnswer:
-    """Everything but the feeds."""
-    standing = _standing(state)
+def system_answer(standing: Standing) -> SystemAnswer:
+    """/api/system/status."""
     operations = standing.tables.operations if standing.tables else []
     return SystemAnswer(
         at=standing.at,
@@ -102,6 +69,98 @@ async def system_status(state: State) -> SystemAnswer:
         operations=[msgspec.structs.asdict(operation) for operation in operations],
         alerts=[msgspec.structs.asdict(alert) for alert in standing.alerts],
     )
+
+
+BUILDERS: dict[str, Build] = {
+    "/livez": lambda _: as_json(Probe(state="ok")),
+    "/readyz": probe_answer,
+    "/api/health": health_answer,
+    "/api/metrics": lambda standing: as_json(metrics_answer(standing)),
+    "/metrics": lambda standing: Shared(
+        body=metrics.render(standing), media_type=metrics.CONTENT_TYPE
+    ),
+    "/api/feeds": lambda standing: as_json(FeedsAnswer(at=standing.at, feeds=standing.feeds)),
+    "/api/system/status": lambda standing: as_json(system_answer(standing)),
+}
+
+
+# --- handlers -------------------------------------------------------------------------------------
+
+
+def _shared(state: State, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """The finished answer; the gate serves most of them without coming here."""
+    shared: SharedAnswers = state.shared
+    found = shared.of(request.url.path)
+    assert found is not None
+    answer, etag = found
+    headers = {"etag": etag, "cache-control": "no-cache"}
+    return Response(
+        answer.body, status_code=answer.status, media_type=answer.media_type, headers=headers
+    )
+
+
+def _describe(model: type, text: str) -> ResponseSpec:
+    return ResponseSpec(data_container=model, description=text, generate_examples=False)
+
+
+@get("/livez", summary="The process lives", responses={200: _describe(Probe, "It does")})
+async def livez(state: State, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """200 as long as the event loop turns."""
+    return _shared(state, request)
+
+
+@get(
+    "/readyz", summary="It records",
+    responses={200: _describe(Probe, "It records"), 503: _describe(Probe, "It does not, and why")},
+)  # fmt: skip
+async def readyz(state: State, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """200 while feeds are subscribed, the spool is writable and the database applies; else 503."""
+    return _shared(state, request)
+
+
+@get(
+    "/api/health", summary="Every part's health",
+    responses={
+        200: _describe(HealthAnswer, "No part is down"),
+        503: _describe(HealthAnswer, "A part is down"),
+    },
+)  # fmt: skip
+async def health(state: State, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """200 unless a part is down, else 503; both with every part's state in words."""
+    return _shared(state, request)
+
+
+@get(
+    "/api/metrics", summary="The figures asked for first",
+    responses={200: _describe(MetricsAnswer, "Rates, totals, lags")},
+)  # fmt: skip
+async def metrics_json(state: State, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Rates, totals, lags, health; /metrics has everything for Prometheus."""
+    return _shared(state, request)
+
+
+@get("/metrics", summary="Everything, for Prometheus", media_type="text/plain")
+async def metrics_text(state: State, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Prometheus' text format."""
+    return _shared(state, request)
+
+
+@get(
+    "/api/feeds", summary="Feeds and their connections",
+    responses={200: _describe(FeedsAnswer, "Each feed, with balance and connections")},
+)  # fmt: skip
+async def feeds(state: State, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """What each feed does, with its balance and its connections."""
+    return _shared(state, request)
+
+
+@get(
+    "/api/system/status", summary="Process, spool, database, disk",
+    responses={200: _describe(SystemAnswer, "Everything but the feeds")},
+)  # fmt: skip
+async def system_status(state: State, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Everything but the feeds."""
+    return _shared(state, request)
 
 
 @get("/api/stream", summary="Server-sent events", media_type="text/event-stream")

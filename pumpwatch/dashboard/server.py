@@ -65,6 +65,18 @@ class _Log(Logger):
         log.error("page_request_failed", message=message, exc_info=sys.exc_info())
 
 
+class _Connection(TCPServer):
+    """One client's; it ends when the client does.
+
+    Hypercorn's own waits for its idle timer first: whoever asks once and goes would hold a place
+    for IDLE_S_MAX, and 256 such callers in that time would shut out everybody else.
+    """
+
+    async def _read_data(self) -> None:
+        await super()._read_data()
+        await self.idle_task.stop()
+
+
 class PageServer:
     """Serves one application on one address; ``tls`` are the files of certificate and key."""
 
@@ -135,11 +147,14 @@ class PageServer:
             return
         self._open.add(bounded)
         try:
-            await TCPServer(
+            await _Connection(
                 self._app, self._hypercorn, context, ConnectionState({}), bounded  # type: ignore[arg-type]
             ).run()  # fmt: skip
         except* (trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # the client went while it was answered
+        except* Exception:
+            # One connection's fault must not end everybody's: found by the drill of the console.
+            log.exception("page_connection_failed")
         finally:
             self._open.discard(bounded)
             with trio.CancelScope(shield=True):

@@ -19,9 +19,9 @@ from typing import Any
 import psutil
 import trio
 
-from pumpwatch.caretaker_orders import CREATE
 from pumpwatch.clock import SystemClock
 from pumpwatch.daemon_client import act
+from pumpwatch.daemon_orders import CREATE
 from pumpwatch.drills.disk import volume
 from pumpwatch.drills.months import SYMBOL, ask, database_before, day_of, fill_days
 from pumpwatch.drills.object_store import BUCKET, Relay, run_relay, s3_server
@@ -72,13 +72,14 @@ async def run(order: Order) -> Outcome:
         for number in range(order.count):
             await play.cycle(number)
         await play.flipped_bytes(order.count)
-        await play.failing(FAILURES_SHORT if order.count <= COUNT_SHORT else FAILURES)
+        is_short = order.count <= COUNT_SHORT
+        await play.failing(FAILURES_SHORT if is_short else FAILURES)
         await play.end()
         with s3_server() as url:
             async with run_relay(url) as relay:
                 with remote(relay.url):
                     await play.start()
-                    await play.killed_in_each_phase()
+                    await play.killed_in_each_phase(is_short=is_short)
                     await play.cut_upload(relay)
                     verdict = await reckon(
                         outcome, simulator, daemon, kills=play.kills, not_traded=SYMBOL
@@ -123,10 +124,16 @@ class _Play:
                 sql, day_of(now_ns, 1), day_of(now_ns, 0), rows_per_hour=ROWS_PER_HOUR, seed=seed
             )
 
-    async def killed_in_each_phase(self) -> None:
-        """SIGKILL; the next start releases, ends, removes, and the next backup is good."""
-        opened = []
-        for phase, mark in PHASES.items():
+    async def killed_in_each_phase(self, *, is_short: bool) -> None:
+        """SIGKILL; the next start releases, ends, removes, and the next backup is good.
+
+        In short: while the checkpoint is open, and in one phase of the others.
+        """
+        opened, phases = [], list(PHASES)
+        if is_short:
+            phases = ["checkpoint", self.rng.choice(phases[1:])]
+        for phase in phases:
+            mark = PHASES[phase]
             await trio.sleep(self.rng.uniform(*LOAD_S))
             known = self._log_bytes()
             await trio.to_thread.run_sync(act, self.daemon.config, CREATE)
@@ -141,7 +148,7 @@ class _Play:
                     await trio.sleep(0.2)
             self.expect(not waiting.cancelled_caught, f"{phase}: a killed run was not put right")
             await self.create(f"after a kill in {phase}")
-        self.figures |= {"kills": len(PHASES), "checkpoints_left_open": opened}
+        self.figures |= {"kills": phases, "checkpoints_left_open": opened}
         self.expect("checkpoint" in opened, "no kill met an open checkpoint")
 
     async def cut_upload(self, relay: Relay) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from urllib.parse import urlsplit
@@ -23,6 +23,8 @@ PIECE_S = 0.1  # a slowed request is passed on in pieces of so much time
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 CHUNKED = re.compile(rb"\r\ntransfer-encoding: *chunked", re.IGNORECASE)
 SEQUENCE = re.compile(rb"sequence_number=-?\d+i")
+
+STORED = b"HTTP/1.1 204"
 
 PASS = "pass"
 CUT_AFTER_WRITE = "cut after the write"  # the rows are stored, the answer never comes
@@ -45,6 +47,7 @@ class FaultProxy:
         self.bytes_per_s: float | None = None  # of request bodies, all connections together
         self.poison_one_in = 0  # trades: every so many-th line is made one that is refused
         self.poisoned: set[tuple[str, str, str, int]] = set()
+        self.on_stored: Callable[[bytes], None] | None = None  # gets the body of each 204
         self.url = ""
         self._upstream = (parts.hostname, parts.port)
         self._changed = trio.Event()
@@ -96,6 +99,8 @@ class FaultProxy:
         answer = await back.message()
         if answer is None or mode == CUT_AFTER_WRITE:
             return False
+        if is_write and self.on_stored is not None and answer[0].startswith(STORED):
+            self.on_stored(body)
         await client.send_all(b"".join(answer))
         return True
 

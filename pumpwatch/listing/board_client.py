@@ -43,13 +43,14 @@ class BoardAnswer(msgspec.Struct, frozen=True):
     is_unchanged: bool
 
 
-def make_http() -> httpx.AsyncClient:
-    """The client that all boards share."""
+def make_http(proxy_url: str | None = None) -> httpx.AsyncClient:
+    """The client of a board; ``proxy_url`` stands between."""
     return httpx.AsyncClient(
         headers={"user-agent": f"pumpwatch/{VERSION}", "accept": "application/json"},
         timeout=TIMEOUT_S,
         follow_redirects=False,
         trust_env=False,
+        proxy=proxy_url,
     )
 
 

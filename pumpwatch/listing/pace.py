@@ -30,7 +30,7 @@ class Pace:
     """The pause after each look; refusals and faults are counted apart."""
 
     def __init__(self, interval_s: float, rules: PaceRules, rng: random.Random) -> None:
-        self._interval_s = interval_s
+        self.interval_s = interval_s
         self._rules = rules
         self._rng = rng
         self._refusals = 0
@@ -39,7 +39,7 @@ class Pace:
     def good(self) -> float:
         """The board answered."""
         self._refusals = self.faults = 0
-        return self._jittered(self._interval_s)
+        return self._jittered(self.interval_s)
 
     def refused(self, retry_after_s: float | None) -> float:
         """429, 403 or a redirect."""
@@ -49,13 +49,13 @@ class Pace:
         self._refusals = min(self._refusals + 1, EXPONENT_MAX)
         if retry_after_s is not None:
             pause_s = min(retry_after_s, rules.retry_after_s_max)
-        return self._jittered(max(pause_s, self._interval_s))
+        return self._jittered(max(pause_s, self.interval_s))
 
     def failed(self) -> float:
         """No answer, or one that cannot be read."""
-        pause_s = min(self._rules.fault_s_max, self._interval_s * 2**self.faults)
+        pause_s = min(self._rules.fault_s_max, self.interval_s * 2**self.faults)
         self.faults = min(self.faults + 1, EXPONENT_MAX)
-        return self._jittered(max(pause_s, self._interval_s))
+        return self._jittered(max(pause_s, self.interval_s))
 
     def _jittered(self, pause_s: float) -> float:
         return pause_s * self._rng.uniform(1.0, 1.0 + self._rules.jitter)

@@ -24,6 +24,7 @@ from trio_websocket import (
 
 from pumpwatch.clock import Clock
 from pumpwatch.config import Config
+from pumpwatch.dialling import address_of, open_tcp
 from pumpwatch.errors import ConfigError, FeedSilentError, VenueError
 from pumpwatch.listing.board_client import BoardRefusedError
 from pumpwatch.listing.detector import Look
@@ -81,9 +82,11 @@ async def watch_socket(
     clock: Clock,
     on_alive: Callable[[], None],
     on_news: Callable[[SocketNews, Look], None],
+    *,
+    proxy_url: str | None = None,
 ) -> None:
     """Connect, subscribe, hand on what comes. Ends with a VenueError only."""
-    stream, host, resource = await _dial(url)
+    stream, host, resource = await _dial(url, proxy_url)
     try:
         async with trio.open_nursery() as nursery:
             socket = await _shake_hands(nursery, stream, host, resource, keys)
@@ -109,24 +112,25 @@ def _reason(group: BaseExceptionGroup[Any], clock: Clock) -> VenueError:
     return VenueError(f"{NAME}: {type(leaf).__name__}: {leaf}")
 
 
-async def _dial(url: str) -> tuple[trio.abc.Stream, str, str]:
+async def _dial(url: str, proxy_url: str | None) -> tuple[trio.abc.Stream, str, str]:
     """Connect; returns the stream, the Host header and the resource. Raises VenueError."""
     parts = urlsplit(url)
-    assert parts.hostname is not None
-    is_tls = parts.scheme == "wss"
-    port = parts.port or (443 if is_tls else 80)
-    host = parts.hostname if parts.port is None else f"{parts.hostname}:{port}"
+    name, port = address_of(parts)
+    host = name if parts.port is None else f"{name}:{port}"
     resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     try:
         with trio.fail_after(CONNECT_TIMEOUT_S):
-            if is_tls:
-                context = ssl.create_default_context()
-                return (
-                    await trio.open_ssl_over_tcp_stream(parts.hostname, port, ssl_context=context),
-                    host,
-                    resource,
-                )
-            return await trio.open_tcp_stream(parts.hostname, port), host, resource
+            transport = await open_tcp(name, port, proxy_url)
+            if parts.scheme != "wss":
+                return transport, host, resource
+            context = ssl.create_default_context()
+            stream = trio.SSLStream(transport, context, server_hostname=name)
+            try:
+                await stream.do_handshake()
+            except BaseException:
+                await trio.aclose_forcefully(transport)
+                raise
+            return stream, host, resource
     except (OSError, trio.BrokenResourceError, trio.TooSlowError) as error:
         raise VenueError(f"{NAME}: cannot connect: {error!r}") from error
 

@@ -93,6 +93,10 @@ class ListingWatch:
             self._alert("memory", "", MEMORY_FILE, str(error))
             return Memory()
 
+    def looks_every_s(self, witness: Witness) -> float:
+        """While all is well: market lists are only a fallback of the notices."""
+        return witness.pace.interval_s * (MARKETS_EVERY if witness.name.endswith("_markets") else 1)
+
     def is_blind(self, source: str) -> bool:
         """Whether a new notice of this exchange would not be seen by any detector of notices."""
         own = [w for w in self.witnesses.values() if w.source == source]
@@ -131,8 +135,13 @@ class ListingWatch:
         for event in self._unstored:
             self._sink.revised(event)
         try:
-            async with make_http() as http, trio.open_nursery() as nursery:
-                self._start_looks(nursery, http)
+            listing = self._config.listing
+            async with (
+                make_http(listing.upbit.proxy_url) as upbit_http,
+                make_http(listing.bithumb.proxy_url) as bithumb_http,
+                trio.open_nursery() as nursery,
+            ):
+                self._start_looks(nursery, upbit_http, bithumb_http)
                 if "upbit_socket" in self.witnesses:
                     nursery.start_soon(self._repeat, self.witnesses["upbit_socket"], self._socket)
                 nursery.start_soon(self._take_requests)
@@ -141,10 +150,13 @@ class ListingWatch:
             with trio.move_on_after(LAST_SAVE_S, shield=True):
                 await self._save()
 
-    def _start_looks(self, nursery: trio.Nursery, http: httpx.AsyncClient) -> None:
+    def _start_looks(
+        self, nursery: trio.Nursery, upbit_http: httpx.AsyncClient, bithumb_http: httpx.AsyncClient
+    ) -> None:
         upbit, bithumb = self._config.listing.upbit, self._config.listing.bithumb
 
         def client(name: str, url: str) -> BoardClient:
+            http = bithumb_http if name == "bithumb" else upbit_http
             return BoardClient(name, url, http, self._clock, self._rules.gap_s)
 
         upbit_markets = client("upbit_markets", upbit.markets_url)
@@ -219,8 +231,10 @@ class ListingWatch:
             found = self.detector.socket(one.notice, look, is_created=one.is_created)
             self._apply("upbit", found)
 
-        url = self._config.listing.upbit.websocket_url
-        await watch_socket(url, self._keys, self._clock, alive, news)
+        upbit = self._config.listing.upbit
+        await watch_socket(
+            upbit.websocket_url, self._keys, self._clock, alive, news, proxy_url=upbit.proxy_url
+        )
 
     async def _take_requests(self) -> None:
         while True:

@@ -84,7 +84,6 @@ class MigrationDesk:
         sink: OperationSink,
         status_path: Path,
         disk_percent: Callable[[], float],
-        alert: Callable[[str, str], None],
     ) -> None:
         self.migration = Migration(make_plan(config.plan), limits_of(config), place)
         self.gauge = ReadGauge()
@@ -94,7 +93,6 @@ class MigrationDesk:
         self._sink = sink
         self._status_path = status_path
         self._disk_percent = disk_percent
-        self._alert = alert  # rule, text
         self._health = Health()
 
     async def run(self) -> None:
@@ -118,7 +116,7 @@ class MigrationDesk:
         if place is not None:
             await self._keep(place)
         if place is not None and place.stage < before.stage:
-            self._alert("migration_rolled_back", f"reads are at stage {place.stage}: {place.cause}")
+            log.error("migration_rolled_back", stage=place.stage, cause=place.cause)
         await self._write_status()
 
     async def advance(self) -> Place:

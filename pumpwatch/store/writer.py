@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from math import inf
 from typing import NamedTuple
 
 import structlog
 import trio
 
 from pumpwatch._fast.ilp import split_lines
+from pumpwatch.errors import PumpWatchError
 from pumpwatch.store.ilp_client import IlpSender, Outcome, Verdict
 from pumpwatch.store.progress import TableProgress
 from pumpwatch.store.segment import MIB
@@ -29,6 +31,8 @@ REQUEST_BYTES_MAX = 16 * MIB
 RETRY_S_MIN = 0.1
 RETRY_S_MAX = 5.0
 SILENT_S = 3.0  # a request without an answer for so long is told of; it is not given up
+CHECK_AGAIN_S = 60.0  # while a fault lasts, the schema is compared so often
+CHECK_S_MAX = 10.0  # the server may be what is at fault
 BAD_LINES_MAX = 10  # more refused lines in one request are a fault of the table (R8)
 IDLE_RATE_ROWS_PER_S = 20_000.0  # below it requests are made less often (R23)
 IDLE_INTERVAL_S = 0.5
@@ -37,6 +41,8 @@ PROMPT_TABLES = frozenset({"feed_gaps", "listing_events"})  # ledger and events 
 
 # Takes a refused line to quarantine: (feed number, line, the server's words).
 Quarantine = Callable[[int, bytes, str], None]
+# How the tables differ from the schema, a line each. Raises PumpWatchError.
+SchemaCheck = Callable[[], Awaitable[list[str]]]
 
 
 class TableWriter:
@@ -53,6 +59,7 @@ class TableWriter:
         rows_max: int,
         interval_s: float,
         gate: WriterGate | None = None,
+        check_schema: SchemaCheck | None = None,
     ) -> None:
         self.progress = progress
         self.state = "idle"  # idle, sending, waiting, retrying, faulty
@@ -66,6 +73,9 @@ class TableWriter:
         self._rows_max = rows_max
         self._interval_s = interval_s
         self._gate = gate or WriterGate()
+        self._check_schema = check_schema
+        self._checked_s = -inf
+        self._drift = ""
 
     async def run(self) -> None:
         """Send until cancelled."""
@@ -202,8 +212,27 @@ class TableWriter:
         self.retries += 1
         is_fault = verdict.outcome is not Outcome.RETRY
         self._note("faulty" if is_fault else "retrying", verdict.message)
+        if is_fault:
+            await self._look_at_schema()
+            self._note("faulty", verdict.message + self._drift)
         delay_s = min(RETRY_S_MAX, RETRY_S_MIN * 2 ** min(failures - 1, 10))
         await trio.sleep(delay_s * self._rng.uniform(0.5, 1.0))
+
+    async def _look_at_schema(self) -> None:
+        """R8: where somebody changed the table, whoever looks is told how."""
+        now_s = trio.current_time()
+        if self._check_schema is None or now_s < self._checked_s + CHECK_AGAIN_S:
+            return
+        self._checked_s = now_s
+        found = None
+        with trio.move_on_after(CHECK_S_MAX):
+            try:
+                found = await self._check_schema()
+            except PumpWatchError as error:
+                log.warning("schema_not_checked", message=str(error))
+        if found:
+            log.error("schema_differs", table=self.progress.name, differences=found)
+        self._drift = f"; the tables differ from the schema: {'; '.join(found)}" if found else ""
 
     def _note(self, state: str, message: str) -> None:
         if state != self.state and state in ("waiting", "retrying", "faulty"):
@@ -211,6 +240,7 @@ class TableWriter:
             report(f"writer_{state}", table=self.progress.name, message=message[:500])
         elif state == "idle" and self.last_error:
             log.info("writer_recovered", table=self.progress.name, was=self.last_error[:200])
+            self._checked_s = -inf
         if state != "sending" or not self.last_error:
             self.state = state
         self.last_error = message

@@ -258,6 +258,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     """Where one connection goes. A token in the URL is good for one connection only."""
 
     url: str
+    proxy_url: str | None = None  # None: straight
     headers: Headers = ()
     keepalive: Keepalive | None = None  # None: the FeedSpec's; else what the venue just told
 
@@ -322,10 +323,11 @@ async def connection_target(
     looked at.
     """
     if spec.token is None:
-        return Target(url=config.websocket_url or spec.websocket_url, headers=spec.headers)
+        url = config.websocket_url or spec.websocket_url
+        return Target(url=url, proxy_url=config.proxy_url, headers=spec.headers)
     body = await rest.post(spec, spec.token.path, weight=spec.token.weight)
     target = spec.token.read(body, spec.keepalive, rng)
-    return msgspec.structs.replace(target, headers=spec.headers)
+    return msgspec.structs.replace(target, proxy_url=config.proxy_url, headers=spec.headers)
 
 
 def fill(text: str, request_id: int, unix_s: int) -> str:

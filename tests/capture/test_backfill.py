@@ -218,6 +218,15 @@ async def test_the_task_closes_holes_by_itself(autojump_clock: trio.testing.Mock
     assert states(desk) == [("filled", "rest", 3)]
 
 
+async def test_a_hole_that_closed_while_it_waited_is_left_alone() -> None:
+    desk = cut_desk("okx_spot")
+    [gap] = desk.ledger.open_gaps()
+    await desk.mend()
+    asked = len(desk.venue.asked)
+    await desk.backfill.look(gap, 1.0)
+    assert len(desk.venue.asked) == asked
+
+
 async def test_lost_rows_can_be_tried_again() -> None:
     desk = cut_desk("okx_spot")
     desk.venue.fails = [lasting("HTTP 400")] * REFUSALS_MAX

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 from collections.abc import Awaitable, Callable
@@ -10,11 +11,11 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
-from trio.testing import MockClock, memory_stream_pair
+from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 
-from pumpwatch.capture import connection
-from pumpwatch.capture.connection import CLOSE_TIMEOUT_S, CONNECT_TIMEOUT_S, Connection
+from pumpwatch.capture import connection, tap
+from pumpwatch.capture.connection import CLOSE_TIMEOUT_S, CONNECT_TIMEOUT_S, LATE_S, Connection
 from pumpwatch.capture.feed_state import FLUSH_BYTES, ConnectionState
 from pumpwatch.capture.session import LIFE_SHARES, PlannedEnd
 from pumpwatch.errors import FeedSilentError, ProtocolError, VenueError
@@ -27,6 +28,7 @@ from tests.strategies import CLOSE, PING, cut, frame
 SYMBOLS = ["BTCUSDT", "ETHUSDT"]
 CLOSE_HEAD = 0x80 | CLOSE
 VIRTUAL_S_MAX = 10_000.0
+READ_BYTES = 128  # less than a trade's message: a reader that is given so little falls behind
 
 Script = Callable[["VenueSide"], Awaitable[None]]
 
@@ -96,7 +98,7 @@ class Wired:
         self.shown = ConnectionState(number=0, wanted=len(symbols))
         ours, self.theirs = memory_stream_pair()
 
-        async def dial(url: str) -> tuple[trio.abc.Stream, str, str]:
+        async def dial(_url: str, _proxy_url: str | None) -> tuple[trio.abc.Stream, str, str]:
             await trio.lowlevel.checkpoint()
             return ours, "127.0.0.1", "/ws"
 
@@ -430,6 +432,63 @@ async def test_r9_paused_reading_suspends_the_verdict_and_goes_on_pinging(
     assert trio.current_time() == pytest.approx(900, abs=1)
 
 
+async def test_r9_a_venue_is_not_given_up_while_its_answers_lie_unread(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    """The reader gets its turn every 6 s, for less than a trade: the pongs are far behind."""
+    monkeypatch.setattr(tap, "READ_BYTES", READ_BYTES)
+    monkeypatch.setattr(tap, "FULL_BYTES", READ_BYTES)
+    monkeypatch.setattr(tap, "BUSY_S", 1e9)
+    monkeypatch.setattr(tap, "PACE_S", 6.0)
+    wired = Wired(monkeypatch, feed_spec(keepalive=keepalive(interval_s=20, silence_s=60)))
+    unread: list[int] = []
+
+    async def script(venue: VenueSide) -> None:
+        await venue.accept()
+        with contextlib.suppress(ExceptionGroup):  # the end of the connection
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(venue.answer_pings)
+                for number in range(95):
+                    await venue.trade(number + 1)
+                    await trio.sleep(1)
+                    unread.append(number + 1 - len(wired.rig.rows()))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stop_at, wired, 1200)
+        await wired.run(script)
+    assert unread[80] > 60  # three pings are out, and the first pong is not read yet
+    assert trio.current_time() == pytest.approx(1200, abs=CLOSE_TIMEOUT_S)
+    assert len(wired.rig.rows()) == 95
+
+
+@pytest.mark.parametrize("late_s", [LATE_S + 1, 0.0], ids=["late", "in time"])
+async def test_r9_time_that_we_slept_ourselves_is_not_held_against_the_venue(
+    monkeypatch: pytest.MonkeyPatch, mock_clock: MockClock, late_s: float
+) -> None:
+    """The whole process stood still, as under a stopped or starved machine."""
+    wired = Wired(monkeypatch, feed_spec(keepalive=keepalive(ping=None, silence_s=30)))
+    given_up = False
+
+    async def script(venue: VenueSide) -> None:
+        await venue.accept()
+        await wait_all_tasks_blocked()
+        mock_clock.jump(30 + late_s)
+        await wait_all_tasks_blocked()
+        if late_s:
+            await venue.trade(1)
+            await wait_all_tasks_blocked()
+            wired.stop.set()
+        else:
+            mock_clock.jump(CLOSE_TIMEOUT_S)
+
+    try:
+        await wired.run(script)
+    except FeedSilentError:
+        given_up = True
+    assert given_up is (not late_s)
+    assert wired.rig.rows() == ([("BTCUSDT", "1")] if late_s else [])
+
+
 async def stop_at(wired: Wired, at_s: float) -> None:
     await trio.sleep_until(at_s)
     wired.stop.set()
@@ -645,7 +704,7 @@ async def test_a_stop_ends_dialling_at_once(
 ) -> None:
     wired = Wired(monkeypatch)
 
-    async def never_there(url: str) -> tuple[trio.abc.Stream, str, str]:
+    async def never_there(_url: str, _proxy_url: str | None) -> tuple[trio.abc.Stream, str, str]:
         await trio.sleep_forever()
         raise AssertionError
 

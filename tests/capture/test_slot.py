@@ -75,7 +75,7 @@ class Stage:
         await trio.lowlevel.checkpoint()
         return Target(url="ws://127.0.0.1/ws")
 
-    async def _dial(self, url: str) -> tuple[trio.abc.Stream, str, str]:
+    async def _dial(self, _url: str, _proxy_url: str | None) -> tuple[trio.abc.Stream, str, str]:
         self.dials_s.append(trio.current_time())
         if self.refuses:
             raise OSError("nobody there")

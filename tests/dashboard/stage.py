@@ -15,9 +15,11 @@ from pumpwatch.clock import SystemClock
 from pumpwatch.config import Config, DashboardConfig
 from pumpwatch.dashboard.access import Policy
 from pumpwatch.dashboard.actions import ActionDesk
+from pumpwatch.dashboard.answers import SharedAnswers
 from pumpwatch.dashboard.app import make_app
 from pumpwatch.dashboard.gate import Gate
 from pumpwatch.dashboard.questions import Questions
+from pumpwatch.dashboard.routes_standing import BUILDERS
 from pumpwatch.dashboard.server import PageServer
 from pumpwatch.rates import TimesBySource
 from pumpwatch.standing import Standing, TablesStanding
@@ -39,6 +41,8 @@ class SeatDouble:
     def __init__(self) -> None:
         self.standing: Standing = standing()
         self.looked = trio.Event()
+        self.announced: deque[bytes] = deque(maxlen=8)
+        self.announcements = 0
         self.history: deque[tuple[int, ...]] = deque([(1,) * 12, (2,) * 12])
         self.query_times = TimesBySource()
         self.tables: TablesStanding | None = None
@@ -51,12 +55,20 @@ class SeatDouble:
         looked, self.looked = self.looked, trio.Event()
         looked.set()
 
+    def announce(self, document: bytes) -> None:
+        """As the seat does with a listing."""
+        self.announced.append(document)
+        self.announcements += 1
+        looked, self.looked = self.looked, trio.Event()
+        looked.set()
+
 
 class Stage:
     """A served page and a client of it."""
 
-    def __init__(self, seat: SeatDouble, desk: ActionDesk, url: str) -> None:
+    def __init__(self, seat: SeatDouble, shared: SharedAnswers, desk: ActionDesk, url: str) -> None:
         self.seat = seat
+        self.shared = shared
         self.desk = desk
         self.url = url
         self.client = httpx.AsyncClient(base_url=url, trust_env=False, timeout=20)
@@ -105,13 +117,16 @@ async def page_stage(
     policy = policy or Policy(token=TOKEN, is_loopback_bind=True, behind_proxy=False)
     config = msgspec.structs.replace(Config(), dashboard=dashboard)
     sql = Sql(address, readonly=True, timeout_s=5, connections_max=2)
-    app = make_app(config, SystemClock(), seat, Questions(sql, seat.query_times),
-                   Windows(sql, SystemClock(), seat.query_times), desk)  # fmt: skip
-    gate = Gate(app, policy, seat, per_s=dashboard.requests_per_s_max)  # type: ignore[arg-type]
+    shared = SharedAnswers(seat, BUILDERS)
+    windows = Windows(sql, SystemClock(), seat.query_times)
+    app = make_app(
+        config, SystemClock(), seat, shared, Questions(sql, seat.query_times), windows, desk
+    )
+    gate = Gate(app, policy, seat, shared, per_s=dashboard.requests_per_s_max)  # type: ignore[arg-type]
     server = PageServer(gate, dashboard)
     async with trio.open_nursery() as nursery:
         port = await nursery.start(server.serve)
-        stage = Stage(seat, desk, f"http://127.0.0.1:{port}")
+        stage = Stage(seat, shared, desk, f"http://127.0.0.1:{port}")
         try:
             yield stage
         finally:

@@ -12,6 +12,7 @@ from playwright.sync_api import Page
 
 from pumpwatch.standing import (
     AlertStanding,
+    DetectorStanding,
     DiskStanding,
     GapStanding,
     ListingStanding,
@@ -79,7 +80,14 @@ def full() -> Standing:
                                             used_share=0.72, free_bytes=2**30)],
         backup="20261125T031000Z good", proof=f"2026-11-24: 5 trades {NASTY}; certificates 0a",
     )  # fmt: skip
-    return msgspec.structs.replace(shown, tables=tables(), alerts=[alert], upkeep=upkeep)
+    boards = [
+        DetectorStanding(name="bithumb_web", interval_s=3, silent_s=1.5, error=""),
+        DetectorStanding(name="upbit_web", interval_s=6, silent_s=200.0, error=f"HTTP 403 {NASTY}"),
+        DetectorStanding(name="upbit_markets", interval_s=30, silent_s=None, error=""),
+    ]
+    return msgspec.structs.replace(
+        shown, tables=tables(), alerts=[alert], upkeep=upkeep, detectors=boards
+    )
 
 
 async def in_browser(stage: Stage, look: Callable[[Page, list[str]], None], **options: Any) -> None:
@@ -113,6 +121,12 @@ async def test_it_shows_the_figures_and_every_list() -> None:
             assert page.locator("#gaps li").count() == 3
             assert "2 proven, 1 covered" in page.inner_text("#listings")
             assert "restored and compared" in page.inner_text("#operations")
+            health = [
+                item.get_attribute("data-health") for item in page.locator("#boards li").all()
+            ]
+            assert health == ["ok", "down", "down"]
+            assert "HTTP 403" in page.inner_text("#boards")
+            assert "99 % within 25 ms" in page.inner_text("#questions")
             assert "gap lost" in page.inner_text("#alerts")
             assert "9,000,000 rows" in page.inner_text("#tiers")
             assert page.inner_text("#tiers-more") == "41 days left at this rate"

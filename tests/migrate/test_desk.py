@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 import trio
+from structlog.testing import capture_logs
 
 from pumpwatch.config_migration import MigrationConfig
 from pumpwatch.errors import ServerError
@@ -30,7 +31,6 @@ from tests.migrate.folders import FEEDS, metadata, trade, write_folder
 from tests.migrate.test_importer import LATEST_NS, VALUES
 
 CONFIG = MigrationConfig(stages="10:0 50:0 100:0 100:0", comparisons_min=1)
-Alerts = list[tuple[str, str]]
 NOT_BEGUN = Place()
 
 
@@ -56,15 +56,12 @@ class Rows:
 
 def desk_of(
     tmp_path: Path, sink: Any, place: Place = NOT_BEGUN, disk_percent: float = 10.0
-) -> tuple[MigrationDesk, Alerts]:
-    alerts: Alerts = []
+) -> MigrationDesk:
     store = LegacyStore(tmp_path, VALUES, LATEST_NS)
     shadow = Shadow(store, None, Hand(), random.Random(1), tmp_path / "m.jsonl")  # type: ignore[arg-type]
-    desk = MigrationDesk(
-        CONFIG, place, shadow, Hand(), sink, tmp_path / "status.json", lambda: disk_percent,
-        lambda rule, text: alerts.append((rule, text)),
-    )  # fmt: skip
-    return desk, alerts
+    return MigrationDesk(
+        CONFIG, place, shadow, Hand(), sink, tmp_path / "status.json", lambda: disk_percent
+    )
 
 
 async def old_answer() -> str | None:
@@ -97,7 +94,7 @@ async def failing() -> str:
 async def test_where_a_question_goes(
     tmp_path: Path, stage: int, questdb: Any, legacy: Any, wanted: tuple[str, str] | None
 ) -> None:
-    desk, _ = desk_of(tmp_path, Rows(), Place(stage=stage))
+    desk = desk_of(tmp_path, Rows(), Place(stage=stage))
     if wanted is None:
         with pytest.raises(ServerError):
             await desk.ask("AVAUSDT|1|2", questdb, legacy)
@@ -107,14 +104,15 @@ async def test_where_a_question_goes(
 
 async def test_failing_reads_step_back_once_with_one_alert(tmp_path: Path) -> None:
     rows = Rows()
-    desk, alerts = desk_of(tmp_path, rows, Place(stage=3))
-    for _ in range(5):
-        for number in range(20):
-            await desk.ask(f"{number}", failing if number < 2 else new_answer, old_answer)
-        await desk.check()
+    desk = desk_of(tmp_path, rows, Place(stage=3))
+    with capture_logs() as logs:
+        for _ in range(5):
+            for number in range(20):
+                await desk.ask(f"{number}", failing if number < 2 else new_answer, old_answer)
+            await desk.check()
     assert desk.migration.place.stage == 2
-    assert [rule for rule, _ in alerts] == ["migration_rolled_back"]
-    assert "10.0% of reads failed" in alerts[0][1]
+    (told,) = [line for line in logs if line["event"] == "migration_rolled_back"]
+    assert "10.0% of reads failed" in told["cause"]
     assert len(rows.lines) == 1
     standing = msgspec.json.decode((tmp_path / "status.json").read_bytes(), type=Standing)
     assert standing.place == desk.migration.place
@@ -126,19 +124,19 @@ async def test_slow_reads_and_a_full_disk_count_as_bad(tmp_path: Path, autojump_
         await trio.sleep(0.6)
         return "new"
 
-    desk, _ = desk_of(tmp_path, Rows(), Place(stage=3))
+    desk = desk_of(tmp_path, Rows(), Place(stage=3))
     for _ in range(3):
         await desk.ask("x", slow, old_answer)
         await desk.check()
     assert "read p99 600 ms" in desk.migration.place.cause
-    full, _ = desk_of(tmp_path, Rows(), Place(stage=3), disk_percent=96.0)
+    full = desk_of(tmp_path, Rows(), Place(stage=3), disk_percent=96.0)
     for _ in range(3):
         await full.check()
     assert "disk 96.0 %" in full.migration.place.cause
 
 
 async def test_forward_wants_a_comparison_of_this_stage(tmp_path: Path) -> None:
-    desk, _ = desk_of(tmp_path, Rows())
+    desk = desk_of(tmp_path, Rows())
     await desk.check()
     with pytest.raises(Refusal, match="0 of 1 windows"):
         await desk.advance()
@@ -190,7 +188,7 @@ async def test_both_stores_are_compared_and_the_place_survives(
         assert kept["kept"][0]["new"]["price"] == 99.0
 
         assert await load_place(sql) == Place()
-        desk, _ = desk_of(tmp_path, DirectSink(sender))
+        desk = desk_of(tmp_path, DirectSink(sender))
         desk.shadow.tally.add([compare_feed("okx_spot", [], [])])
         await desk.check()
         place = await desk.advance()

@@ -17,7 +17,7 @@ from pumpwatch.store.ilp_client import IlpSender
 from pumpwatch.store.progress import TableProgress
 from pumpwatch.store.schema import TABLES
 from pumpwatch.store.spool import Spool, run_spool
-from pumpwatch.store.writer import Quarantine, TableWriter
+from pumpwatch.store.writer import Quarantine, SchemaCheck, TableWriter
 from pumpwatch.store.writer_gate import WriterGate
 from tests.store.records import TRADES, SetClock, new_spool, record
 
@@ -58,17 +58,17 @@ class Road:
         found = []
         for feed in {*self.spool.spooled_by_feed, *recovery.rows_by_feed}:
             spooled = self.spool.spooled_by_feed[feed]
-            replayed = recovery.rows_by_feed.get(feed, 0)
+            lost = self.spool.lost_by_feed[feed]
             counted = FeedBalance(
                 feed=str(feed), parsed=spooled, passed=spooled, repeated=0, history_skipped=0,
                 quarantined=0, buffered=0, queued=0, spooled=spooled,
-                replayed=replayed,
-                passed_on=spooled + replayed - self.spool.lost_by_feed[feed],
+                replayed=recovery.rows_by_feed.get(feed, 0),
+                passed_on=spooled + recovery.rows_by_feed.get(feed, 0) - lost,
                 accepted=self.trades.accepted_by_feed[feed],
                 applied=self.trades.applied_by_feed[feed],
                 refused=self.trades.refused_by_feed[feed],
                 quarantined_kept=0, refused_kept=self.trades.refused_by_feed[feed],
-                lost=self.spool.lost_by_feed[feed],
+                lost=lost,
             )  # fmt: skip
             found += differences(counted, is_settled=True)
             found += [f"{feed}: {counted.pending} pending"] * (counted.pending != 0)
@@ -87,6 +87,7 @@ async def running(
     quarantine: Callable[[Road], Quarantine] | None = None,
     is_watched: bool = True,
     gate: WriterGate | None = None,
+    check_schema: SchemaCheck | None = None,
     **spool_settings: Any,
 ) -> AsyncIterator[Road]:
     """Run the road; at the end the spool is sealed as it is."""
@@ -101,6 +102,7 @@ async def running(
             road.writers[name] = TableWriter(
                 progress, spool, sender, take, random.Random(1),
                 rows_max=rows_max, interval_s=interval_s, gate=gate,
+                check_schema=check_schema,
             )  # fmt: skip
             nursery.start_soon(road.writers[name].run)
         if is_watched:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -13,12 +13,15 @@ import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 from trio.testing import MockClock
 
+from pumpwatch.errors import ServerError
 from pumpwatch.model import Record
 from pumpwatch.store.ilp_client import Outcome, Verdict
 from pumpwatch.store.writer import (
     BAD_LINES_MAX,
+    CHECK_AGAIN_S,
     IDLE_INTERVAL_S,
     RETRY_S_MAX,
     RETRY_S_MIN,
@@ -435,6 +438,56 @@ async def test_a_missing_table_stops_its_writer_only_and_no_row_is_blamed(
         await road.watch.look()
         await road.until(lambda: server.stored("trades") == lines_of(TRADES, [1, 2]))
         await road.until(lambda: road.writers["trades"].state == "idle")
+
+
+async def test_a_fault_of_the_table_says_how_it_differs_from_the_schema(
+    tmp_path: Path, server: FakeServer, autojump_clock: MockClock
+) -> None:
+    answers: deque[list[str] | ServerError] = deque(
+        [ServerError("no answer"), ["trades.price: is missing"]]
+    )
+    asked_s: list[float] = []
+
+    async def check() -> list[str]:
+        asked_s.append(trio.current_time())
+        await trio.lowlevel.checkpoint()
+        found = answers.popleft() if answers else []
+        if isinstance(found, ServerError):
+            raise found
+        return found
+
+    with capture_logs() as logs:
+        async with running(tmp_path, server.client(), server, check_schema=check) as road:
+            writer = road.writers["trades"]
+            server.faults.extend([status(403)] * 10_000)
+            road.append(1)
+            await road.until(lambda: writer.state == "faulty")
+            assert "differ" not in writer.last_error
+            await trio.sleep(1.5 * CHECK_AGAIN_S)
+            assert writer.last_error.endswith("differ from the schema: trades.price: is missing")
+            await trio.sleep(CHECK_AGAIN_S)
+            assert "differ" not in writer.last_error  # somebody mended it
+            server.faults.clear()
+            await road.until_applied()
+            server.faults.append(status(403))
+            road.append(2)
+            await road.until_applied()
+    assert [line["differences"] for line in logs if line["event"] == "schema_differs"] == [
+        ["trades.price: is missing"]
+    ]
+    waits_s = [after - before for before, after in pairwise(asked_s[:3])]
+    assert all(CHECK_AGAIN_S <= wait_s <= CHECK_AGAIN_S + RETRY_S_MAX for wait_s in waits_s)
+    assert len(asked_s) == 4  # at once with the next fault
+
+
+async def test_a_fault_that_answers_no_question_goes_on_being_retried(
+    tmp_path: Path, server: FakeServer, autojump_clock: MockClock
+) -> None:
+    async with running(tmp_path, server.client(), server, check_schema=trio.sleep_forever) as road:
+        server.faults.extend([status(403)] * 3)
+        road.append(1)
+        await road.until_applied()
+    assert server.stored("trades") == lines_of(TRADES, [1])
 
 
 @pytest.mark.parametrize("code", [401, 403, 404, 413])

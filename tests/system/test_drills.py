@@ -21,13 +21,18 @@ TIMEOUT_S = 900  # a minute on a quiet machine
 # Rates that leave a busy machine of two cores some air: the long forms (make drills) take more.
 SHORT = {
     "crash": ["--count", "2", "--rate", "10000"],
+    "gaps": ["--count", "36", "--rate", "3000"],
+    "replace": ["--count", "6", "--rate", "5000"],
+    "blackout": ["--count", "5", "--rate", "1500"],
     "outage": ["--count", "7", "--rate", "5000"],
     "disk": ["--count", "2", "--rate", "2000"],
     "poison": ["--count", "3", "--rate", "2000"],
     "power": ["--count", "100"],
     "burst": ["--count", "15", "--rate", "5000"],
-    "backup": ["--count", "1", "--rate", "4000"],
+    "backup": ["--count", "1", "--rate", "2000"],
+    "console": ["--count", "1", "--rate", "2000"],
     "retention": ["--count", "1", "--rate", "8000"],
+    "listing": ["--count", "14", "--rate", "600"],
     "shutdown": ["--count", "2", "--rate", "20000"],
 }
 
@@ -50,7 +55,7 @@ def test_every_drill_has_a_short_form() -> None:
 
 @pytest.mark.parametrize("name", sorted(SHORT))
 def test_nothing_is_lost_and_nothing_twice(name: str, tmp_path: Path) -> None:
-    if name in ("disk", "retention", "backup") and os.geteuid() != 0:
+    if name in ("console", "disk", "retention", "backup") and os.geteuid() != 0:
         pytest.skip("mounting a small disk needs root")
     code, found = drill(name, tmp_path / name, *SHORT[name])
     assert found["faults"] == []

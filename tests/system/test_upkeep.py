@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.questdb, pytest.mark.slow]
 
 RATE_PER_S = 2000
 VERB_S_MAX = 240
+ENCRYPTED = '\n[backup]\nkey_file = "secrets/backup"\n'
 
 
 async def verb(daemon: DaemonProcess, *words: str, code: int = 0) -> Any:
@@ -52,7 +53,9 @@ async def until_rows(daemon: DaemonProcess, question: str, count: int) -> list[t
 
 async def test_backup_rotation_and_restore_lose_no_row(tmp_path: Path) -> None:
     outcome = Outcome()
-    async with stage(tmp_path, 11, RATE_PER_S) as (simulator, daemon):
+    async with stage(tmp_path, 11, RATE_PER_S, ENCRYPTED) as (simulator, daemon):
+        key = ["backup", "key", "--config", str(daemon.config_file)]
+        await trio.run_process([sys.executable, "-m", "pumpwatch", *key], stdout=subprocess.DEVNULL)
         daemon.start()
         await daemon.until(is_subscribed, "subscribed")
         await daemon.until(lambda now: applied_rows(now) > 3 * RATE_PER_S, "rows applied")
@@ -71,6 +74,11 @@ async def test_backup_rotation_and_restore_lose_no_row(tmp_path: Path) -> None:
             lambda now: now["upkeep"]["backup"].startswith(made["name"]), "backup shown", 90
         )
         assert {"warm", "gone"} <= {tier["name"] for tier in shown["upkeep"]["tiers"]}
+
+        # Rows of the backup, sent into the running database, fold into those that are there.
+        ((hour,),) = await ask(daemon, "SELECT min(name) FROM table_partitions('trades')")
+        (sent,) = await verb(daemon, "backup", "restore", made["name"], "--partition", hour[:13])
+        assert 0 < sent["rows"] <= sent["now"]
 
         # New passwords: the server starts anew, the old ones are worth nothing.
         before = read_password(daemon.config, "password_file")

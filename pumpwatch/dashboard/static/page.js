@@ -65,6 +65,7 @@ function show({ standing, health }) {
   showTables(standing);
   showAlerts(standing);
   showParts(health);
+  showBoards(standing);
   say(byId("process"), `pid ${process.pid} · since ${moment(process.started_at)} · ${count(process.open_files)} file handles · event loop ${span(process.loop_lag_s)} late`);
   document.title = health.state === "ok" ? "PumpWatch" : `(${health.state}) PumpWatch`;
 }
@@ -230,6 +231,21 @@ function showParts({ parts }) {
     return item;
   });
 }
+
+function showBoards({ detectors, queries }) {
+  fill("boards", detectors.map(({ name, silent_s, interval_s, error }) => ({ name, error, at: ago(silent_s), late: silent_s === null || silent_s > 3 * interval_s + 10 })),
+    "no board is watched", ({ name, at, error, late }) => {
+      const item = make("li", {}, make("i", {}), make("b", {}, name.replaceAll("_", " ")), make("span", { class: "num", title: error }, error && late ? error : at));
+      item.dataset.health = late ? "down" : error ? "degraded" : "ok";
+      return item;
+    });
+  const asked = Object.entries(queries).map(([source, times]) => ({ source, total: times.counts.reduce((sum, n) => sum + n, 0), p50: quantile(times, 0.5), p99: quantile(times, 0.99) }));
+  fill("questions", asked.filter(({ total }) => total), "none yet", ({ source, total, p50, p99 }) => make("li", {},
+    make("b", {}, source), make("span", { class: "chip num" }, count(total)),
+    make("span", { class: "sub num" }, `half within ${span(p50)}, 99 % within ${span(p99)}`)));
+}
+
+const ago = (seconds) => (seconds === null ? "not yet" : seconds < 10 ? "just now" : `${span(seconds)} ago`);
 
 // --- the window ---
 
