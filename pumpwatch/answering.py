@@ -12,6 +12,7 @@ import trio
 
 from pumpwatch.capture.feed_state import FeedState
 from pumpwatch.capture.flight import BUFFERED_SHARE_MAX, LOOP_LAG_S_MAX, FlightRecorder
+from pumpwatch.errors import ServerError
 from pumpwatch.hour import Hour
 from pumpwatch.model import Gap
 from pumpwatch.past import Past
@@ -171,12 +172,15 @@ class _LateSql:
         self.source: Sql | None = None
 
     async def query(self, sql: str, params: Any = ()) -> list[tuple[Any, ...]]:
-        assert self.source is not None
-        return await self.source.query(sql, params)
+        return await self._asked().query(sql, params)
 
     async def query_dicts(self, sql: str, params: Any = ()) -> list[dict[str, Any]]:
-        assert self.source is not None
-        return await self.source.query_dicts(sql, params)
+        return await self._asked().query_dicts(sql, params)
+
+    def _asked(self) -> Sql:
+        if self.source is None:
+            raise ServerError("the database is not asked yet: the start is under way")
+        return self.source
 
 
 def reader_sql(address: ServerAddress) -> Sql:

@@ -130,7 +130,7 @@ class FlightRecorder:
         """Write twice a second until cancelled; a disk that refuses switches it off for a while."""
         if not self._is_on:
             return
-        await trio.to_thread.run_sync(self._forget_all)
+        is_clean = False  # of an earlier run's files, whose connections have the same numbers
         while True:
             await trio.sleep(WRITE_S)
             now_s = trio.current_time()
@@ -139,6 +139,9 @@ class FlightRecorder:
             if reason := self._is_busy():
                 self._switch_off(reason)
             try:
+                if not is_clean:
+                    await trio.to_thread.run_sync(self._forget_earlier, self._clock.wall_ns())
+                    is_clean = True
                 worked_s = await trio.to_thread.run_sync(self._write, self._gather())
             except OSError as error:
                 self._switch_off(f"the disk refuses: {error.strerror}")
@@ -194,10 +197,10 @@ class FlightRecorder:
             path.unlink()
             self.disk_bytes -= size
 
-    def _forget_all(self) -> None:
-        """Of an earlier run: its connections have the numbers of this one's."""
+    def _forget_earlier(self, before_ns: int) -> None:
         for path in self._files():
-            path.unlink()
+            if path.stat().st_mtime_ns < before_ns:
+                path.unlink()
 
     # --- reading ----------------------------------------------------------------------------------
 
