@@ -18,8 +18,10 @@ from pumpwatch import (
     cli_backup,
     cli_bundles,
     cli_check,
+    cli_completion,
     cli_data,
     cli_drill,
+    cli_examples,
     cli_gaps,
     cli_migrate,
     cli_retention,
@@ -96,7 +98,9 @@ app.command()(cli_seat.capacity)
 app.add_typer(cli_seat.feeds, name="feeds")
 app.add_typer(cli_alerts.alerts, name="alerts")
 app.command(context_settings=PASS_THROUGH, add_help_option=False)(cli_run.sim)
+app.command()(cli_completion.completion)
 app.command()(cli_check.version)
+cli_examples.teach(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

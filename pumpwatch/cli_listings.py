@@ -30,7 +30,7 @@ LIST_COLUMNS = (
     "title",
 )
 
-group = typer.Typer(help="Announced coins: what is known of them, and naming one by hand.")
+group = typer.Typer(help="Announced coins: what is known of them, naming one by hand.")
 
 
 @group.command("list")

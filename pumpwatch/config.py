@@ -340,6 +340,13 @@ class SystemConfig(Section, frozen=True, kw_only=True):
         one_of("debug", "info", "warning", "error"),
         "of the log; SIGHUP changes it",
     ] = "info"
+    log_file: Annotated[
+        str | None, ANY_PATH, "relative to data_dir; empty: stderr, which the journal keeps"
+    ] = None
+    log_max_mib: Annotated[
+        int, span(1, 10_240, "MiB"), "of log_file; then it becomes log_file.1, and so on"
+    ] = 64
+    log_keep: Annotated[int, span(1, 100), "files beside it; the oldest goes"] = 5
 
 
 def _default_feeds() -> dict[str, FeedConfig]:

@@ -7,7 +7,7 @@ import random
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from pumpwatch.clock import SystemClock
 from pumpwatch.config import Config, FeedConfig, in_folder, load_config
 from pumpwatch.daemon import Daemon, watch_signals
 from pumpwatch.errors import EXIT_GOOD, EXIT_NO, PumpWatchError
+from pumpwatch.sim.faults import Fault, Played
 from pumpwatch.sim.truth import load_truth
 from pumpwatch.store.embedded import hold_data_dir
 from pumpwatch.tally import FeedTally, compare, fetch_stored
@@ -77,6 +78,18 @@ class Simulator:
         """No new trades from now on; the sockets stay open."""
         async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
             await client.post(f"{self._url}/control/stop")
+
+    async def give_faults(self, plan: Sequence[Fault]) -> None:
+        """Play these faults; their times count from now on."""
+        async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+            body = msgspec.json.encode(plan)
+            (await client.post(f"{self._url}/control/faults", content=body)).raise_for_status()
+
+    async def played_faults(self) -> list[Played]:
+        """Faults that have begun, and whom they hit."""
+        async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+            answer = await client.get(f"{self._url}/control/faults")
+            return msgspec.json.decode(answer.content, type=list[Played])
 
     async def end(self) -> None:
         """End the process: from now on its truth is whole."""

@@ -153,6 +153,7 @@ class Seat:
             tables=self.tables,
             alerts=self.alerts,
             upkeep=daemon.caretaker.standing(),
+            hour=daemon.answers.standing(),
             alert_deliveries=self.alert_deliveries,
             budgets=daemon.backfill.budgets() if daemon.backfill else [],
             page_clients=self.page_clients,

@@ -83,6 +83,8 @@ CASES: list[tuple[str, str, Standing]] = [
     ("gap_lost", "okx_spot", with_tables(gaps_lost={"okx_spot": 2})),
     ("symbol_mute", "okx_spot/BTCUSDT",
      with_feed("okx_spot", backfill=backfill(mute_symbols=["BTCUSDT"]))),
+    ("symbol_mute", "okx_spot",  # many at once have one cause, and are told once
+     with_feed("okx_spot", backfill=backfill(mute_symbols=["A", "B", "C", "D"]))),
     ("rest_times_differ", "okx_spot", with_feed("okx_spot", backfill=backfill(times_apart=1))),
     ("balance_broken", "okx_spot", standing(differences=["okx_spot: road: 5 parsed"])),
     ("spool_filling", "", standing(spool=spool(disk_bytes=5000 * 2**20))),

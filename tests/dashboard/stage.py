@@ -25,6 +25,7 @@ from pumpwatch.rates import TimesBySource
 from pumpwatch.standing import Standing, TablesStanding
 from pumpwatch.store.server import ServerAddress
 from pumpwatch.store.sql import Sql
+from pumpwatch.store.window_reader import Windows
 from tests.standings import standing
 
 TOKEN = "a-token-of-the-tests-only"
@@ -117,7 +118,10 @@ async def page_stage(
     config = msgspec.structs.replace(Config(), dashboard=dashboard)
     sql = Sql(address, readonly=True, timeout_s=5, connections_max=2)
     shared = SharedAnswers(seat, BUILDERS)
-    app = make_app(config, SystemClock(), seat, shared, Questions(sql, seat.query_times), desk)
+    windows = Windows(sql, SystemClock(), seat.query_times)
+    app = make_app(
+        config, SystemClock(), seat, shared, Questions(sql, seat.query_times), windows, desk
+    )
     gate = Gate(app, policy, seat, shared, per_s=dashboard.requests_per_s_max)  # type: ignore[arg-type]
     server = PageServer(gate, dashboard)
     async with trio.open_nursery() as nursery:
