@@ -108,6 +108,7 @@ class AlertDesk:
         self._outbox = kept.outbox
         self._counts: Counter[str] = Counter()
         self._posted = trio.Event()
+        self._keeping = trio.Lock()  # one file, several tasks that write it
 
     def use(self, config: AlertsConfig) -> None:
         """Other targets and hours from now on."""
@@ -175,9 +176,10 @@ class AlertDesk:
         kept = Kept(memory=self._book.memory(), outbox=self._outbox)
         content = msgspec.json.decode(msgspec.json.encode(kept), type=Kept)  # a copy for the thread
         try:
-            await trio.to_thread.run_sync(self._files.write_state, content)
-            if messages:
-                await trio.to_thread.run_sync(self._files.note, messages)
+            async with self._keeping:
+                await trio.to_thread.run_sync(self._files.write_state, content)
+                if messages:
+                    await trio.to_thread.run_sync(self._files.note, messages)
         except OSError as error:
             log.warning("alert_state_not_kept", error=str(error))
 

@@ -112,7 +112,8 @@ def test_a_moved_time_cuts_the_window_anew_and_nothing_else_does() -> None:
     assert book.due(AT_NS + 120 * NS) == [moved]
     (opening,) = book.put(event(announced_ns=AT_NS + 60 * NS, opening_ns=AT_NS + 999 * NS))
     assert opening.window.kind == "opening"
-    assert book.coins(AT_NS) == {"POD"}
+    assert book.coins(AT_NS) == frozenset()
+    assert book.coins(AT_NS + 40 * NS) == {"POD"}
 
 
 def test_a_window_of_an_earlier_run_goes_on() -> None:
