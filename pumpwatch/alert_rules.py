@@ -187,6 +187,14 @@ def _told(rule: str) -> Callable[[Standing], Found]:
     return find
 
 
+def _window_differs(standing: Standing) -> Found:
+    if standing.hour.differences:
+        yield (
+            "",
+            f"memory and database give different rows, both are in {standing.hour.difference_file}",
+        )
+
+
 def _memory(standing: Standing) -> Found:
     used_bytes = standing.process.rss_bytes + standing.database.rss_bytes
     if used_bytes > MEMORY_SHARE_WARN * standing.process.memory_bytes_max:
@@ -210,13 +218,6 @@ def _detector_blind(standing: Standing) -> Found:
         limit_s = max(DETECTOR_SILENT_S_MIN, DETECTOR_INTERVALS_MAX * detector.interval_s)
         if detector.silent_s is None or detector.silent_s > limit_s:
             yield detector.name, detector.error or f"has not read its board for {limit_s:g} s"
-
-
-def _listing(standing: Standing) -> Found:
-    for listing in standing.tables.listings if standing.tables else []:
-        if listing.announced_at and listing.detected_at >= standing.process.started_at:
-            text = f"{listing.title or listing.symbol} ({listing.url})"
-            yield f"{listing.source}/{listing.notice_id}/{listing.symbol}", text
 
 
 def _listing_partial(standing: Standing) -> Found:
@@ -307,6 +308,8 @@ RULES: tuple[Rule, ...] = (
          help="an hour holds other rows as Parquet than before"),
     Rule(name="migration_rolled_back", severity="page", hold_s=0,
          find=_told("migration_rolled_back"), help="reads went one stage back to the old store"),
+    Rule(name="window_differs", severity="notify", hold_s=0, find=_window_differs,
+         help="a window in memory is not the one in the database", tells_recovery=False),
     Rule(name="memory_high", severity="notify", hold_s=60, find=_memory,
          help="more memory than planned"),
     Rule(name="clock_offset", severity="notify", hold_s=60, find=_clock,
@@ -315,8 +318,6 @@ RULES: tuple[Rule, ...] = (
          help="the daemon does not get the processor it needs"),
     Rule(name="detector_blind", severity="page", hold_s=10, find=_detector_blind,
          above=lambda _: (NETWORK,), help="a notice board is not read: listings could be missed"),
-    Rule(name="listing", severity="page", hold_s=0, find=_listing, tells_recovery=False,
-         is_urgent=True, help="a coin was announced"),
     Rule(name="listing_partial", severity="notify", hold_s=60, find=_listing_partial,
          is_urgent=True, help="the window of a listing is not complete"),
     Rule(name="backup_failed", severity="notify", hold_s=0, find=_backup_failed,

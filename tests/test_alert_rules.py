@@ -115,7 +115,6 @@ CASES: list[tuple[str, str, Standing]] = [
     ("loop_late", "", standing(process=process(loop_lag_s=1.5))),
     ("detector_blind", "upbit notices", standing(detectors=[
         DetectorStanding(name="upbit notices", interval_s=6.0, silent_s=61.0, error="")])),
-    ("listing", "upbit/7/ABC", with_tables(listings=[listing()])),
     ("listing_partial", "upbit/7/ABC", with_tables(listings=[listing(
         state="partial", detected_at="2026-01-01T00:00:00Z")])),
     ("backup_failed", "", with_tables(operations=[backup("running", None), backup("failed")])),

@@ -15,6 +15,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from pumpwatch.alerts import AlertDesk
 from pumpwatch.budget import fit_memory, host_memory_mib
+from pumpwatch.capture.ledger import Ledger
 from pumpwatch.clock import SystemClock
 from pumpwatch.config import Config, in_folder, load_config
 from pumpwatch.daemon import Daemon
@@ -23,6 +24,7 @@ from pumpwatch.errors import UsageError
 from pumpwatch.health_line import health_line
 from pumpwatch.reload import changed_keys, reload
 from pumpwatch.systemd import STATUS_S, Notifier, run_notify
+from tests.capture.rig import SideNotes
 from tests.capture.specs import instrument
 from tests.standings import feed, standing, with_feed
 
@@ -179,6 +181,8 @@ async def test_a_feed_is_paused_and_resumed(tmp_path: Path, autojump_clock: Mock
     daemon.spool.state = "open"  # it takes the row of the hole; nothing here needs it on disk
     switch, state = daemon.switches["okx_spot"], daemon.feeds[4]
     assert state.spec.name == "okx_spot"
+    notes = SideNotes()  # the daemon's spool is not open here
+    state.ledger = Ledger(daemon.clock.wall_ns, notes.gaps)
     state.add_instruments([instrument("BTC-USDT", feed="okx_spot", symbol="BTCUSDT")])
     state.want(["BTC-USDT"])
     runs: list[str] = []
@@ -195,7 +199,7 @@ async def test_a_feed_is_paused_and_resumed(tmp_path: Path, autojump_clock: Mock
         assert await daemon.desk.run("pause_feed", {"feed": "okx_spot"}) == "okx_spot is paused"
         await wait_all_tasks_blocked()
         assert (runs, state.state) == (["began", "ended"], "paused")
-        [gap] = daemon.ledger.open_gaps("okx_spot")
+        [gap] = notes.ledger
         assert (gap.symbol, gap.cause, gap.to_ns) == ("BTCUSDT", "paused", 0)
         told = await daemon.desk.run("pause_feed", {"feed": "okx_spot"})
         assert told == "okx_spot was paused already"
