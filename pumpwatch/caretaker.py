@@ -26,7 +26,7 @@ from pumpwatch.store.event_windows import Bundles, NoBundles
 from pumpwatch.store.maintenance import Told, Upkeep, daily_ns, run_upkeep
 from pumpwatch.store.nightly import Nightly, Upshot
 from pumpwatch.store.operations import OperationLog, SpoolSink
-from pumpwatch.store.partitions import HOUR_NS, Partition, read_partitions
+from pumpwatch.store.partitions import HOUR_NS, NS_PER_S, Partition, read_partitions
 from pumpwatch.store.retention import TRADES, Outcome, Retention, mend_ttl
 from pumpwatch.store.retention_plan import Tier, cutoff_of, days_left, tiers
 from pumpwatch.store.scratch_server import QUERY_S_MAX
@@ -247,7 +247,7 @@ class Caretaker:
         hour = self._daemon.answers.hour.standing()
         hot = Tier(
             name="hot", partitions=0, rows=hour.rows, disk_bytes=hour.size_bytes,
-            oldest_ns=hour.oldest_ns,
+            oldest_ns=now_ns - int(hour.reaches_back_s * NS_PER_S) if hour.rows else 0,
         )  # fmt: skip
         shown = [hot, *(tiers(self._partitions) if self._partitions is not None else [])]
         days = self._daemon.config.retention.days
