@@ -10,12 +10,9 @@ from pumpwatch.store.window_model import FeedAnswer
 
 def feeds_of(exchange: str | None, market_type: str | None) -> tuple[str, ...]:
     """Names of the feeds of an exchange, of a market type, or of both."""
-    return tuple(
-        name
-        for name in FEED_NAMES
-        if exchange in (None, name.partition("_")[0])
-        and market_type in (None, name.partition("_")[2])
-    )
+    first = f"{exchange}_" if exchange else ""
+    last = f"_{market_type}" if market_type else ""
+    return tuple(name for name in FEED_NAMES if name.startswith(first) and name.endswith(last))
 
 
 def feed_row(answer: FeedAnswer) -> WindowFeed:
