@@ -10,11 +10,15 @@ import msgspec
 import structlog
 import trio
 
+from pumpwatch.capture.feed_state import FeedState
+from pumpwatch.capture.flight import BUFFERED_SHARE_MAX, LOOP_LAG_S_MAX, FlightRecorder
+from pumpwatch.errors import ServerError
 from pumpwatch.hour import Hour
 from pumpwatch.model import Gap
 from pumpwatch.past import Past
 from pumpwatch.standing import HourStanding
 from pumpwatch.store.schema import TABLES
+from pumpwatch.store.segment import MIB
 from pumpwatch.store.server import ServerAddress
 from pumpwatch.store.spool_files import START, Cursor
 from pumpwatch.store.sql import Sql
@@ -44,11 +48,35 @@ class Answering:
         self.hour = Hour(
             daemon.clock, max_mib=daemon.memory.hour_mib, window_s=memory.window_s
         )  # fmt: skip
+        self.flight = FlightRecorder(
+            daemon.config.data_dir / "flight", daemon.clock,
+            minutes=daemon.config.flight.minutes, disk_max_mib=daemon.config.flight.disk_max_mib,
+            is_busy=self._is_busy,
+        )  # fmt: skip
         self.index = InstrumentIndex()
         self.check: WindowCheck | None = None
         self._sql = _LateSql()
         self._windows: Windows | None = None
         daemon.side.on_instruments = self.index.update
+
+    def attach(self, feeds: Iterable[FeedState]) -> None:
+        """Let these feeds fill the hour, and their connections the flight recorder."""
+        feeds = list(feeds)
+        self.hour.attach(feeds)
+        for feed in feeds:
+            feed.flight = self.flight
+
+    def _is_busy(self) -> str:
+        """What goes before the flight recorder; empty: nothing."""
+        daemon = self._daemon
+        if daemon.seat.standing.process.loop_lag_s > LOOP_LAG_S_MAX:
+            return f"the event loop is more than {LOOP_LAG_S_MAX:g} s late"
+        if (
+            daemon.spool.buffered_bytes
+            > BUFFERED_SHARE_MAX * daemon.config.spool.buffer_max_mib * MIB
+        ):
+            return f"the spool's buffers are filled by more than {BUFFERED_SHARE_MAX:.0%}"
+        return ""
 
     @property
     def windows(self) -> Windows:
@@ -91,6 +119,7 @@ class Answering:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.hour.run)
+                nursery.start_soon(self.flight.run)
                 nursery.start_soon(self._load, sql, past, ends)
                 nursery.start_soon(self.check.run)
         finally:
@@ -143,12 +172,15 @@ class _LateSql:
         self.source: Sql | None = None
 
     async def query(self, sql: str, params: Any = ()) -> list[tuple[Any, ...]]:
-        assert self.source is not None
-        return await self.source.query(sql, params)
+        return await self._asked().query(sql, params)
 
     async def query_dicts(self, sql: str, params: Any = ()) -> list[dict[str, Any]]:
-        assert self.source is not None
-        return await self.source.query_dicts(sql, params)
+        return await self._asked().query_dicts(sql, params)
+
+    def _asked(self) -> Sql:
+        if self.source is None:
+            raise ServerError("the database is not asked yet: the start is under way")
+        return self.source
 
 
 def reader_sql(address: ServerAddress) -> Sql:

@@ -129,6 +129,13 @@ class WriterConfig(Section, frozen=True, kw_only=True):
     ] = 250
 
 
+class FlightConfig(Section, frozen=True, kw_only=True):
+    """Raw messages of the last minutes, for whoever looks into a listing."""
+
+    minutes: Annotated[int, span(0, 1440, "minutes"), "how far they reach back; 0: none"] = 10
+    disk_max_mib: Annotated[int, span(16, 1_048_576, "MiB"), "or this much, the oldest go"] = 4096
+
+
 class MemoryConfig(Section, frozen=True, kw_only=True):
     """The in-memory hour, and the limit that bounds everything."""
 
@@ -363,6 +370,7 @@ class Config(Section, frozen=True, kw_only=True):
     spool: SpoolConfig = msgspec.field(default_factory=SpoolConfig)
     writer: WriterConfig = msgspec.field(default_factory=WriterConfig)
     memory: MemoryConfig = msgspec.field(default_factory=MemoryConfig)
+    flight: FlightConfig = msgspec.field(default_factory=FlightConfig)
     feeds: Annotated[dict[str, FeedConfig], Rule("a section", lambda _: True)] = msgspec.field(
         default_factory=_default_feeds
     )

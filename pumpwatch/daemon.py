@@ -108,7 +108,7 @@ class Daemon:
             for number, spec in enumerate(FEEDS, start=1)
             if config.feeds[spec.name].enabled
         ]  # fmt: skip
-        self.answers.hour.attach(self.feeds)
+        self.answers.attach(self.feeds)
         self.backfill: Backfilling | None = None  # there while capture runs, if it is enabled
         self.rest: RestClient | None = None  # there while capture runs
         self.listing: ListingWatch | None = None  # there once the events are loaded

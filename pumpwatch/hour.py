@@ -35,6 +35,12 @@ LOAD_ROWS = 2_000  # taken in at once: some ms in which nothing else runs
 LOAD_REST = 1.0  # pauses as long as the question took: the table has rows to apply
 TIME_MIN_NS = -(2**62)
 ANY_SYMBOL = "*"
+LOAD_MAX = 3_000_000  # rows: about a minute of one core
+ROW_BYTES = 72
+COUNT_SQL = (
+    "SELECT count() FROM trades"
+    " WHERE timestamp >= cast(%s AS TIMESTAMP_NS) AND timestamp < cast(%s AS TIMESTAMP_NS)"
+)
 LOAD_SQL = (
     "SELECT exchange, market_type, symbol, timestamp::long, side, price, quantity, trade_id,"
     " sequence_number, received_at::long, origin, kind FROM trades"
@@ -55,6 +61,8 @@ class Hour:
         self._window_ns = window_s * 10**9
         self._feeds: dict[str, FeedState] = {}
         self._counted_ns = 0
+        self._max_bytes = max_mib * MIB
+        self._unloadable: set[tuple[int, int]] = set()  # a row of theirs was refused
         self._covered_share = 0.0
         self._holes: defaultdict[tuple[str, str], dict[str, tuple[int, int]]] = defaultdict(dict)
 
@@ -176,6 +184,7 @@ class Hour:
             return
         from_ns = at_ns = until_ns - self._window_ns
         try:
+            from_ns = at_ns = await self._load_from_ns(sql, until_ns)
             while at_ns < until_ns:
                 asked_s = trio.current_time()
                 end_ns = min(at_ns + LOAD_SLICE_NS, until_ns)
@@ -188,9 +197,22 @@ class Hour:
         for feed in self._feeds.values():
             for name in feed.instruments:
                 number = feed.table.number(name)
-                if number is not None and from_ns < at_ns:
+                is_whole = (feed.number, number) not in self._unloadable
+                if number is not None and from_ns < at_ns and is_whole:
                     self.recent.load(feed.number, number, from_ns, at_ns, ())
         log.info("hour_loaded", rows=self.loaded_rows)
+
+    async def _load_from_ns(self, sql: SqlAccess, until_ns: int) -> int:
+        """So far back that the rows fit into half of the memory, and are no more than LOAD_MAX."""
+        assert self.recent is not None
+        rows_max = min(LOAD_MAX, self._max_bytes // ROW_BYTES // 2)
+        span_ns = self._window_ns
+        while span_ns > LOAD_SLICE_NS:
+            [(rows,)] = await sql.query(COUNT_SQL, [until_ns - span_ns, until_ns])
+            if rows <= rows_max:
+                break
+            span_ns //= 2
+        return until_ns - span_ns
 
     async def _take(self, rows: list[tuple[object, ...]], from_ns: int, to_ns: int) -> None:
         assert self.recent is not None
@@ -205,7 +227,12 @@ class Hour:
             if feed is None or number is None:
                 continue
             # In one go: it claims the span for the symbol. The quiet ones' is claimed at the end.
-            self.recent.load(feed.number, number, from_ns, to_ns, some)  # type: ignore[arg-type]
+            try:
+                self.recent.load(feed.number, number, from_ns, to_ns, some)  # type: ignore[arg-type]
+            except ValueError as error:  # it stays uncovered: its rows are the database's to give
+                self._unloadable.add((feed.number, number))
+                log.warning("hour_row_refused", feed=feed_name, symbol=symbol, message=str(error))
+                continue
             self.loaded_rows += len(some)
             taken += len(some)
             if taken >= LOAD_ROWS:

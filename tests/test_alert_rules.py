@@ -10,6 +10,7 @@ from pumpwatch.alert_rules import RULE_NAMES, RULES, find_signals
 from pumpwatch.standing import (
     DetectorStanding,
     DiskStanding,
+    HourStanding,
     ListingStanding,
     OperationStanding,
     Standing,
@@ -86,6 +87,7 @@ CASES: list[tuple[str, str, Standing]] = [
     ("symbol_mute", "okx_spot",  # many at once have one cause, and are told once
      with_feed("okx_spot", backfill=backfill(mute_symbols=["A", "B", "C", "D"]))),
     ("rest_times_differ", "okx_spot", with_feed("okx_spot", backfill=backfill(times_apart=1))),
+    ("window_differs", "", standing(hour=HourStanding(comparisons=9, differences=1))),
     ("balance_broken", "okx_spot", standing(differences=["okx_spot: road: 5 parsed"])),
     ("spool_filling", "", standing(spool=spool(disk_bytes=5000 * 2**20))),
     ("spool_stopped", "", standing(spool=spool(state="full"))),

@@ -20,6 +20,7 @@ from pumpwatch.venues.spec import FeedSpec
 
 if TYPE_CHECKING:
     from pumpwatch._fast.intake import Intake, News
+    from pumpwatch.capture.flight import FlightRecorder, Tape
 
 FLUSH_BYTES = 256 * 1024  # a record; below it the 10 ms flush takes what there is
 FIRST_TRADE_NS = 60 * 10**9  # without a row for so long, only the venue's word says that it is sent
@@ -73,6 +74,7 @@ class FeedState:
         self.ledger = ledger
         self.coverage = Coverage()
         self.subscribe_anew: Callable[[str], None] = lambda _: None  # who connects sets it
+        self.flight: FlightRecorder | None = None
         # Told of symbols that nothing carried before: from which moment on they are.
         self.on_carried: Callable[[FeedState, list[str], int], None] = lambda *_: None
         self.agreement: Agreement | None = None  # with two connections per symbol
@@ -164,6 +166,10 @@ class FeedState:
         if self.agreement is not None:
             intake.begin_tally()
         return self._last_connection
+
+    def open_tape(self) -> Tape | None:
+        """Where a new connection's bytes are kept for some minutes, if they are."""
+        return None if self.flight is None else self.flight.begin(self.spec.name)
 
     def carried(self, connection: int, venue_symbols: Iterable[str]) -> None:
         """The venue sends these from now on."""

@@ -89,9 +89,12 @@ class WindowCheck:
         if forms(held.trades) == forms(stored.trades):
             return True
         self.differences += 1
-        self.newest_file = await trio.to_thread.run_sync(
-            self._keep, question, held.trades, stored.trades
-        )
+        try:
+            self.newest_file = await trio.to_thread.run_sync(
+                self._keep, question, held.trades, stored.trades
+            )
+        except OSError as error:
+            self.newest_file = f"no file: {error.strerror}"
         log.error("window_differs", feed=question.feeds, symbols=question.symbols,
                   start=iso_ns(question.from_ns), memory_rows=len(held), database_rows=len(stored),
                   file=self.newest_file)  # fmt: skip

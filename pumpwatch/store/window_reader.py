@@ -17,7 +17,7 @@ from pumpwatch._fast.recent import OPEN_END_NS
 from pumpwatch._fast.trade_rows import Label, RowsBuilder, TradeRows
 from pumpwatch.clock import Clock
 from pumpwatch.config import FEED_NAMES
-from pumpwatch.errors import UsageError
+from pumpwatch.errors import StatementError, UsageError
 from pumpwatch.model import Gap
 from pumpwatch.rates import TimesBySource
 from pumpwatch.store.instrument_rows import read_instruments
@@ -223,7 +223,12 @@ class Windows:
             rows = await self._sql.query(*_statement(asked, from_ns, to_ns, question.feeds))
             if len(rows) > ROWS_MAX:
                 raise UsageError(f"a window of more than {ROWS_MAX:,} rows: stream it, or ask less")
-            builder.add_table(rows)
+            try:
+                builder.add_table(rows)
+            except ValueError as error:
+                raise StatementError(
+                    f"the table has a row that is none of ours: {error}"
+                ) from error
         return _Piece(
             trades=builder.build(),
             sources={one.feed: _source(one, asked, held) for one in meant},

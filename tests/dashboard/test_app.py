@@ -53,8 +53,9 @@ async def rows(questdb_server: ServerAddress, now_ns: int) -> ServerAddress:
     for exchange, symbol in (("binance", SYMBOLS[0]), ("gate", SYMBOLS[1])):
         await sql.execute(
             "INSERT INTO instruments (valid_from, exchange, market_type, venue_symbol, symbol,"
-            " coin) VALUES (cast(%s AS TIMESTAMP_NS), %s, 'spot', %s, %s, %s)",
-            [now_ns, exchange, symbol, symbol, COIN],
+            " base, quote, coin, status)"
+            " VALUES (cast(%s AS TIMESTAMP_NS), %s, 'spot', %s, %s, %s, 'USDT', %s, 'trading')",
+            [now_ns, exchange, symbol, symbol, symbol.removesuffix("USDT"), COIN],
         )
     for number, state in enumerate(("confirmed", "lost")):
         await sql.execute(

@@ -11,7 +11,6 @@ import msgspec
 import polars as pl
 import pytest
 import trio
-from trio_websocket import ConnectionRejected, HandshakeError
 
 from pumpwatch.errors import UsageError
 from pumpwatch.sim.faults import Fault, read_plan
@@ -22,6 +21,7 @@ from pumpwatch.venues import FEEDS_BY_NAME
 from pumpwatch.venues.spec import ReplyKind
 from tests.sim.driving import Client, Stage, contract_values, simulator
 from tests.sim.reading import Seen, difference, read_texts, truth_rows
+from tests.sim.test_connections import RawClient
 
 NOTICED = [name for name in FEED_NAMES if name.split("_")[0] in ("binance", "okx", "gate")]
 
@@ -91,7 +91,7 @@ async def test_rest_shows_what_the_stream_withheld(feed: str, autojump_clock: ob
         page = spec.recent
         query = {page.symbol_param: names[0], **page.params}
         answer = await stage.exchange.answer(feed, Request("GET", page.path, query, {}))
-        assert len(page.read(answer.body, names[0]).rows) > 10
+        assert page.read(answer.body, names[0]).rows > 10
         nursery.cancel_scope.cancel()
 
 
@@ -265,8 +265,7 @@ async def test_an_outage_shuts_sockets_and_rest(autojump_clock: object) -> None:
         play(stage, feed, "outage", seconds=3)
         await trio.sleep(1)
         assert client.closed.is_set()
-        with pytest.raises((HandshakeError, ConnectionRejected)):
-            await stage.connect(feed)
+        assert await RawClient(stage, nursery).upgrade("/gate_spot/ws/v4/") == ""
         request = Request("GET", "/api/v4/spot/currency_pairs", {}, {})
         with pytest.raises(trio.BrokenResourceError):
             await stage.exchange.answer(feed, request)
@@ -321,7 +320,7 @@ async def test_a_new_instrument_is_listed_and_then_trades(
         nursery.start_soon(stage.trade, 14)
         await trio.sleep(12)
         assert (before, await status(stage)) == ("unlisted", "trading")
-        assert announced in ("prelaunch", "halted")
+        assert announced != "trading"
         values = contract_values(stage, feed)
         scale = values.get(new.venue_symbol, next(iter(values.values())))
         seen = read_texts(feed, early.texts, {new.venue_symbol: scale})
@@ -331,6 +330,7 @@ async def test_a_new_instrument_is_listed_and_then_trades(
         nursery.cancel_scope.cancel()
     assert len(truth) > 10
     if feed.split("_")[0] in ("binance", "okx", "gate"):  # they take it before it trades
+        assert announced in ("prelaunch", "halted")
         assert seen[0].exchange_ns == truth["exchange_ns"][0]
         assert truth["sequence_number"][0] == 1000
     else:
@@ -341,19 +341,19 @@ async def test_a_list_may_name_an_instrument_after_its_first_trade(
     tmp_path: Path, autojump_clock: object
 ) -> None:
     feed = "binance_spot"
-    async with simulator(settings_of(feed, newborns=1), tmp_path) as stage:
-        async with trio.open_nursery() as nursery:
-            await subscribed(stage, feed, nursery)
-            play(stage, feed, "launch", seconds=1, listed_s=4)
-            nursery.start_soon(stage.trade, 8)
-            await trio.sleep(3)
-            market = stage.exchange.venues[feed].market
-            assert "NEW001USDT" not in market.by_name
-            assert market.tape.recent(len(market.instruments) - 1, 5)
-            await trio.sleep(2)
-            document = stage.get(feed, "/api/v3/historicalTrades", symbol="NEW001USDT", fromId=0)
-            assert document[0]["id"] == 1000
-            nursery.cancel_scope.cancel()
+    settings = settings_of(feed, newborns=1)
+    async with simulator(settings, tmp_path) as stage, trio.open_nursery() as nursery:
+        await subscribed(stage, feed, nursery)
+        play(stage, feed, "launch", seconds=1, listed_s=4)
+        nursery.start_soon(stage.trade, 8)
+        await trio.sleep(3)
+        market = stage.exchange.venues[feed].market
+        assert "NEW001USDT" not in market.by_name
+        assert market.tape.recent(len(market.instruments) - 1, 5)
+        await trio.sleep(2)
+        document = stage.get(feed, "/api/v3/historicalTrades", symbol="NEW001USDT", fromId=0)
+        assert document[0]["id"] == 1000
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_delisted_instrument_trades_no_more(tmp_path: Path, autojump_clock: object) -> None:
@@ -375,15 +375,13 @@ async def test_phemex_may_serve_only_the_first_symbol_of_a_request(
     autojump_clock: object,
 ) -> None:
     feed = "phemex_futures"
-    async with simulator(settings_of(feed, phemex_first_only=True)) as stage:
-        async with trio.open_nursery() as nursery:
-            client, names = await subscribed(stage, feed, nursery)
-            await stage.trade(2)
-            texts = [text for text in client.texts if '"trades_p"' in text]
-            assert {name for name in names if any(f'"{name}"' in text for text in texts)} == {
-                names[0]
-            }
-            nursery.cancel_scope.cancel()
+    settings = settings_of(feed, phemex_first_only=True)
+    async with simulator(settings) as stage, trio.open_nursery() as nursery:
+        client, names = await subscribed(stage, feed, nursery)
+        await stage.trade(2)
+        texts = [text for text in client.texts if '"trades_p"' in text]
+        assert {name for name in names if any(f'"{name}"' in text for text in texts)} == {names[0]}
+        nursery.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize(
@@ -452,5 +450,5 @@ async def test_a_list_of_latest_trades_is_as_long_as_the_venue_s(
         rows = page.read(answer.body, names[0]).rows
         most = DEPTHS[feed]
         # Rows of one instant are all in a snapshot or none.
-        assert most - 10 < len(rows) <= most
+        assert most - 10 < rows <= most
         nursery.cancel_scope.cancel()
