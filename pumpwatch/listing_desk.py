@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import msgspec
 import structlog
 import trio
 
@@ -198,12 +199,14 @@ class ListingDesk:
             return
         views = await view_feeds(daemon, self._sql, life.key[2], life.window)
         await self._ask_venues(life, views)
-        is_applied = await self._is_applied(life, views)
         asked = self._shown.get(_key(life), {})
         looks = [
-            view.look(is_asked=_is_good(asked.get(view.feed)), is_applied=is_applied)
-            for view in views
+            view.look(is_asked=_is_good(asked.get(view.feed)), is_applied=True) for view in views
         ]
+        if any(look.lacks(life.window) for look in looks):
+            self._ends.pop(_key(life), None)  # more rows are to come
+        elif not await self._is_applied(_key(life)):
+            looks = [msgspec.structs.replace(look, is_applied=False) for look in looks]
         decision = life.look(daemon.clock.wall_ns(), looks)
         if decision is not Decision.WAIT:
             await self._publish(life, views, decision)
@@ -234,14 +237,9 @@ class ListingDesk:
                     if view.used and view.state is not None and not _is_good(shown.get(view.feed)):
                         nursery.start_soon(ask, view)
 
-    async def _is_applied(self, life: WindowLife, views: Sequence[FeedView]) -> bool:
+    async def _is_applied(self, key: LifeKey) -> bool:
         """Whether the table has all that was received before its feeds were good; waits a bit."""
-        daemon, key = self._daemon, _key(life)
-        asked = self._shown.get(key, {})
-        looks = [v.look(is_asked=_is_good(asked.get(v.feed)), is_applied=True) for v in views]
-        if any(look.lacks(life.window) for look in looks):
-            self._ends.pop(key, None)  # more rows are to come
-            return False
+        daemon = self._daemon
         assert daemon.watch is not None
         if key not in self._ends:
             for feed in daemon.feeds:
