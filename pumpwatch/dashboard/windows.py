@@ -13,8 +13,7 @@ def feeds_of(exchange: str | None, market_type: str | None) -> tuple[str, ...]:
     return tuple(
         name
         for name in FEED_NAMES
-        if exchange in (None, name.partition("_")[0])
-        and market_type in (None, name.partition("_")[2])
+        if name.startswith(exchange or "") and name.endswith(market_type or "")
     )
 
 
