@@ -21,7 +21,7 @@ TIMEOUT_S = 900  # a minute on a quiet machine
 # Rates that leave a busy machine of two cores some air: the long forms (make drills) take more.
 SHORT = {
     "crash": ["--count", "2", "--rate", "10000"],
-    "gaps": ["--count", "36", "--rate", "3000"],
+    "gaps": ["--count", "24", "--rate", "2000"],
     "replace": ["--count", "6", "--rate", "5000"],
     "blackout": ["--count", "5", "--rate", "1500"],
     "outage": ["--count", "7", "--rate", "5000"],
