@@ -132,13 +132,16 @@ async def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
                 return await trio.to_thread.run_sync(readers.stdout.readline)  # type: ignore[union-attr]
 
             await trio.to_thread.run_sync(readers.stdout.readline)
-            for _ in range(options.pairs):
-                await trio.sleep(SETTLE_S)
-                without.append(await window(daemon, options.seconds))
-                await turn()
-                await trio.sleep(SETTLE_S)
-                reading.append(await window(daemon, options.seconds))
-                statuses = json.loads(await turn())
+            for number in range(options.pairs):
+                # In turn the first of a pair: a backlog that grows must not look like readers.
+                for is_read in (False, True) if number % 2 == 0 else (True, False):
+                    if is_read:
+                        await turn()
+                    await trio.sleep(SETTLE_S)
+                    found = await window(daemon, options.seconds)
+                    (reading if is_read else without).append(found)
+                    if is_read:
+                        statuses = json.loads(await turn())
             readers.stdin.close()
         last = daemon.status()
     answers = sum(statuses.values())
@@ -154,6 +157,7 @@ async def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         figures[f"{name}_rows_per_s"] = round(before)
         figures[f"{name}_rows_per_s_read"] = round(during)
         figures[f"{name}_fall_percent"] = round(100 * (1 - during / before), 2)
+    figures["windows"] = [[round(one["applied"]) for one in side] for side in (without, reading)]
     figures["daemon_core"] = round(statistics.mean(one["core"] for one in without), 3)
     figures["daemon_core_read"] = round(statistics.mean(one["core"] for one in reading), 3)
     return figures

@@ -70,6 +70,8 @@ def send(target: Target, message: Message) -> str:
     kind = kinds.get(message.severity, apprise.NotifyType.INFO)
     if message.kind == "recovered":
         kind = apprise.NotifyType.SUCCESS
+    if message.kind == "listing":
+        kind = apprise.NotifyType.INFO
     sender = apprise.Apprise()
     if not sender.add(target.url):
         return "apprise does not know this kind of URL"
@@ -106,6 +108,7 @@ class AlertDesk:
         self._outbox = kept.outbox
         self._counts: Counter[str] = Counter()
         self._posted = trio.Event()
+        self._keeping = trio.Lock()  # one file, several tasks that write it
 
     def use(self, config: AlertsConfig) -> None:
         """Other targets and hours from now on."""
@@ -149,6 +152,10 @@ class AlertDesk:
             suppressed_by=facts["suppressed_by"],
         )
 
+    async def tell(self, message: Message) -> None:
+        """What is no alert but must reach people now, whatever the hour: a listing."""
+        await self._post([message])
+
     async def _post(self, messages: list[Message]) -> None:
         for message in messages:
             report = log.error if message.kind == "fired" else log.info
@@ -169,9 +176,10 @@ class AlertDesk:
         kept = Kept(memory=self._book.memory(), outbox=self._outbox)
         content = msgspec.json.decode(msgspec.json.encode(kept), type=Kept)  # a copy for the thread
         try:
-            await trio.to_thread.run_sync(self._files.write_state, content)
-            if messages:
-                await trio.to_thread.run_sync(self._files.note, messages)
+            async with self._keeping:
+                await trio.to_thread.run_sync(self._files.write_state, content)
+                if messages:
+                    await trio.to_thread.run_sync(self._files.note, messages)
         except OSError as error:
             log.warning("alert_state_not_kept", error=str(error))
 

@@ -26,7 +26,7 @@ from pumpwatch.store.event_windows import Bundles, NoBundles
 from pumpwatch.store.maintenance import Told, Upkeep, daily_ns, run_upkeep
 from pumpwatch.store.nightly import Nightly, Upshot
 from pumpwatch.store.operations import OperationLog, SpoolSink
-from pumpwatch.store.partitions import HOUR_NS, Partition, read_partitions
+from pumpwatch.store.partitions import HOUR_NS, NS_PER_S, Partition, read_partitions
 from pumpwatch.store.retention import TRADES, Outcome, Retention, mend_ttl
 from pumpwatch.store.retention_plan import Tier, cutoff_of, days_left, tiers
 from pumpwatch.store.scratch_server import QUERY_S_MAX
@@ -53,9 +53,7 @@ class Caretaker:
         self._daemon = daemon
         self._rng = random.Random(daemon.rng.getrandbits(64))
         self.gate = WriterGate(self._position)
-        # Filled in by their owners: bundles that are verified, and the tier in memory.
-        self.bundles: Bundles = NoBundles()
-        self.hot: Callable[[], Tier | None] = lambda: None
+        self.bundles: Bundles = NoBundles()  # the listings' archive puts itself here
         self.upkeep: Upkeep | None = None  # there once the database answers
         self._partitions: list[Partition] | None = None  # None: not asked yet, or no answer
         self._gone_rows = self._gone_bytes = 0
@@ -124,6 +122,10 @@ class Caretaker:
         questdb = daemon.config.questdb
         return [questdb.password_file, questdb.readonly_password_file]
 
+    def is_verified(self, source: str, notice_id: str, symbol: str) -> bool:
+        """What retention asks of bundles: the archive is there later than we are."""
+        return self.bundles.is_verified(source, notice_id, symbol)
+
     # --- the parts --------------------------------------------------------------------------------
 
     def _build(self, sql: Sql) -> Upkeep:
@@ -133,7 +135,7 @@ class Caretaker:
         told = Told()
         return Upkeep(
             retention=Retention(
-                sql, config.retention, disk, operations, daemon.clock, bundles=self.bundles,
+                sql, config.retention, disk, operations, daemon.clock, bundles=self,
                 window_s=(config.listing.before_s, config.listing.after_s),
                 data_dir=config.data_dir, alert=told.tell, on_outcome=self._note_gone,
             ),
@@ -242,10 +244,12 @@ class Caretaker:
 
     def _tiers(self, now_ns: int) -> list[TierStanding]:
         """Hot, warm, cold, and what is gone since the daemon's start."""
-        hot = self.hot()
-        shown = [] if hot is None else [hot]
-        if self._partitions is not None:
-            shown += tiers(self._partitions)
+        hour = self._daemon.answers.hour.standing()
+        hot = Tier(
+            name="hot", partitions=0, rows=hour.rows, disk_bytes=hour.size_bytes,
+            oldest_ns=now_ns - int(hour.reaches_back_s * NS_PER_S) if hour.rows else 0,
+        )  # fmt: skip
+        shown = [hot, *(tiers(self._partitions) if self._partitions is not None else [])]
         days = self._daemon.config.retention.days
         return [
             TierStanding(

@@ -97,6 +97,27 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True):
         return self.state in ("suspected", "confirmed")
 
 
+class Watermark(msgspec.Struct, frozen=True, kw_only=True):
+    """Until when nothing of an instrument is missed, and what proves that (R10).
+
+    ``proof``: "" none; "next_id" a row later than ``to_ns`` whose id follows on what is held;
+    "rest" a list fetched at least 5 s after ``to_ns`` whose last row is the last held;
+    "alive" data after ``to_ns`` on the same unbroken connection, which holds for ``covered`` only.
+    """
+
+    feed: str
+    symbol: str
+    to_ns: int = 0  # exchange time, excluded; 0: nothing is proven
+    proof: str = ""
+    at_ns: int = 0  # our clock: when the proof came
+    detail: str = ""
+
+    @property
+    def is_strong(self) -> bool:
+        """Good for more than ``covered``."""
+        return self.proof not in ("", "alive")
+
+
 class FeedName(Protocol):
     """What a row of a side table says of its feed."""
 

@@ -234,3 +234,21 @@ def test_alerts_test_says_which_target_fails(
     printed = capsys.readouterr()
     assert json.loads(printed.out)[0]["result"] == "not taken"
     assert "hunter2" not in printed.out + printed.err
+
+
+async def test_listings_told_at_once_are_all_kept_and_sent(tmp_path: Path) -> None:
+    """Several tasks tell at the same time: the file is written by one of them after the other."""
+    async with receiver() as target:
+        alerts = desk(tmp_path, StepClock(), SeatDouble(), urls=(target.url,))
+        async with trio.open_nursery() as nursery:
+            for number in range(8):
+                message = Message(
+                    kind="listing", severity="page", rule="listing", subject="", title=f"T{number}",
+                    body="b", at_ns=1,
+                )  # fmt: skip
+                nursery.start_soon(alerts.tell, message)
+        kept = AlertFiles(tmp_path)
+        assert len(kept.read_state().outbox) == 8
+        await alerts.send_due()
+        assert sorted(one["title"] for one in target.taken) == [f"T{n}" for n in range(8)]
+        assert kept.read_state().outbox == []

@@ -134,7 +134,10 @@ class Connection:
             self._feed.spec, self._wanted, rng=self._rng, clock=self._feed.clock,
             keepalive=target.keepalive,
         )  # fmt: skip
-        self._tap = Tap(stream, self.intake, self._feed.sink, self._feed.clock, self._on_chunk)
+        tape = self._feed.open_tape()
+        self._tap = Tap(
+            stream, self.intake, self._feed.sink, self._feed.clock, self._on_chunk, tape
+        )  # fmt: skip
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._cancel_on_stop, nursery.cancel_scope)
@@ -154,6 +157,8 @@ class Connection:
         except* (VenueError, HandshakeError, ConnectionClosed, LocalProtocolError) as group:
             raise self._venue_error(group) from None
         finally:
+            if tape is not None:
+                tape.is_closed = True
             self._end()
             with trio.move_on_after(1.0, shield=True):
                 await trio.aclose_forcefully(stream)

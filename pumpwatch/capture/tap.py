@@ -14,6 +14,7 @@ import trio
 from trio_websocket import HandshakeError
 
 from pumpwatch._fast.intake import Intake
+from pumpwatch.capture.flight import Tape
 from pumpwatch.clock import Clock
 from pumpwatch.errors import ProtocolError
 from pumpwatch.model import RowSink
@@ -43,6 +44,7 @@ class Tap(trio.abc.Stream):
         sink: RowSink,
         clock: Clock,
         on_chunk: Callable[[float], None],
+        tape: Tape | None = None,
     ) -> None:
         self.intake = intake
         self.error: ProtocolError | None = None
@@ -55,6 +57,7 @@ class Tap(trio.abc.Stream):
         self._sink = sink
         self._clock = clock
         self._on_chunk = on_chunk
+        self._tape = tape  # the flight recorder's, of what lies behind the handshake
         self._head: bytearray | None = bytearray()  # None once the handshake's answer is through
         self._is_refused = False
         self._last_read_s = -1.0
@@ -104,8 +107,11 @@ class Tap(trio.abc.Stream):
             return answer + (self._take(rest) if rest else b"")
 
     def _take(self, data: bytes) -> bytes:
+        receive_ns = self._clock.wall_ns()
+        if self._tape is not None:
+            self._tape.note(data, receive_ns)
         try:
-            control: bytes = self.intake.feed(data, self._clock.wall_ns())
+            control: bytes = self.intake.feed(data, receive_ns)
         except ProtocolError as error:
             self.error = error
             raise trio.BrokenResourceError(str(error)) from error

@@ -18,6 +18,7 @@ from pumpwatch.drills import (
     crash,
     disk,
     gaps,
+    listing,
     outage,
     poison,
     power,
@@ -80,6 +81,10 @@ DRILLS = {
     ),
     "retention": Drill(
         retention.run, "40 days on a small disk at 60, 75, 88 and 96 %", "full disks", 1, 5, 8_000,
+    ),
+    "listing": Drill(
+        listing.run, "notices and traps; rows withheld, the daemon killed", "notices", 50, 200,
+        1_500,
     ),
     "shutdown": Drill(
         shutdown.run, "SIGTERM under load, every other time twice", "ends", 2, 20, 50_000,

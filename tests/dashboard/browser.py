@@ -1,4 +1,8 @@
-"""A real Chromium for the page's tests: Debian's, installed when it is missing."""
+"""A real Chromium for the page's tests: Debian's, installed when it is missing.
+
+Wait with ``expect``: waiting for an expression is eval, which the page's policy forbids, and which
+is noticed only where the first look does not find it true yet.
+"""
 
 from __future__ import annotations
 

@@ -53,8 +53,9 @@ async def rows(questdb_server: ServerAddress, now_ns: int) -> ServerAddress:
     for exchange, symbol in (("binance", SYMBOLS[0]), ("gate", SYMBOLS[1])):
         await sql.execute(
             "INSERT INTO instruments (valid_from, exchange, market_type, venue_symbol, symbol,"
-            " coin) VALUES (cast(%s AS TIMESTAMP_NS), %s, 'spot', %s, %s, %s)",
-            [now_ns, exchange, symbol, symbol, COIN],
+            " base, quote, coin, status)"
+            " VALUES (cast(%s AS TIMESTAMP_NS), %s, 'spot', %s, %s, %s, 'USDT', %s, 'trading')",
+            [now_ns, exchange, symbol, symbol, symbol.removesuffix("USDT"), COIN],
         )
     for number, state in enumerate(("confirmed", "lost")):
         await sql.execute(
@@ -147,6 +148,22 @@ async def test_the_stream_starts_with_all_and_goes_on_each_second() -> None:
         name, moment = await events()
         assert moment["standing"]["at"] == "2026-11-25T09:00:01.000Z"
         assert moment["health"]["state"] == "down"
+
+
+async def test_listings_leave_at_once_and_each_once() -> None:
+    async with page_stage() as stage:
+        stage.seat.announce(b'{"type":"listed","number":0}')
+        async with stage.listen() as events:
+            assert [(await events())[0] for _ in range(2)] == ["first", "moment"]
+            stage.seat.announce(b'{"type":"listed","number":1}')
+            stage.seat.announce(b'{"type":"published","number":2}')
+            found = [await events() for _ in range(2)]
+            assert found == [
+                ("listing", {"type": "listed", "number": 1}),
+                ("listing", {"type": "published", "number": 2}),
+            ]
+            stage.seat.show(standing(at="2026-11-25T09:00:01.000Z"))
+            assert (await events())[0] == "moment"
 
 
 async def test_a_listener_that_goes_is_forgotten() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 import trio
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from pumpwatch.standing import (
     AlertStanding,
@@ -148,18 +148,14 @@ async def test_it_follows_what_happens() -> None:
         def look(page: Page, errors: list[str]) -> None:
             assert page.get_attribute("body", "data-state") == "ok"
             show(stage, standing(database=database(state="up", applied_rows=12_345)))
-            page.wait_for_function("document.getElementById('stored').textContent == '12,345'",
-                                   timeout=WAIT_MS)  # fmt: skip
+            expect(page.locator("#stored")).to_have_text("12,345", timeout=WAIT_MS)
             show(stage, standing(database=database(state="down", silent_s=9.0)))
             page.wait_for_selector('body[data-state="down"]', timeout=WAIT_MS)
             assert "database: no answer for 9 s" in page.inner_text("#banner")
             assert "bad" in (page.get_attribute("#database-state", "class") or "")
             keep(page, "down")
             show(stage, standing(differences=["okx_spot: road: 5 parsed, 4 accounted for"]))
-            page.wait_for_function(
-                "document.getElementById('balance').textContent.includes('5 parsed')",
-                timeout=WAIT_MS,
-            )
+            expect(page.locator("#balance")).to_contain_text("5 parsed", timeout=WAIT_MS)
             show(stage, standing())
             page.wait_for_selector('body[data-state="ok"]', timeout=WAIT_MS)
             assert not page.is_visible("#banner")
@@ -231,10 +227,7 @@ async def test_it_can_be_driven_by_keys() -> None:
             assert page.is_visible("#window-dialog")
             page.fill("#window-form [name=name]", "BTC")
             page.click("#window-form button")
-            page.wait_for_function(
-                "document.getElementById('window-note').textContent.includes('database')",
-                timeout=WAIT_MS,
-            )
+            expect(page.locator("#window-note")).to_contain_text("database", timeout=WAIT_MS)
             assert all("503" in error for error in errors)  # there is no database here
 
         await in_browser(stage, look)

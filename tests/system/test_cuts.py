@@ -65,9 +65,10 @@ async def _subscribe(
             return
 
 
-def others_off() -> str:
-    """Settings by which only the simulated feeds are recorded."""
-    return "".join(f"[feeds.{name}]\nenabled = false\n" for name in FEED_NAMES if name not in FEEDS)
+def settings() -> str:
+    """Only the simulated feeds are recorded, and REST closes no hole before it is looked at."""
+    off = "".join(f"[feeds.{name}]\nenabled = false\n" for name in FEED_NAMES if name not in FEEDS)
+    return f"{off}[backfill]\nenabled = false\n"
 
 
 def by_feed(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -157,7 +158,7 @@ async def recording(folder: Path) -> AsyncIterator[tuple[Simulator, Proxy, Daemo
         direct = {feed: dict(urls) for feed, urls in simulator.feeds.items()}
         for urls in simulator.feeds.values():
             urls["websocket_url"] = proxy.through(urls["websocket_url"])
-        async with daemon_process(folder / "run", simulator, others_off()) as daemon:
+        async with daemon_process(folder / "run", simulator, settings()) as daemon:
             simulator.feeds = direct
             daemon.start()
             await daemon.until(is_healthy, "healthy", START_S_MAX)

@@ -32,6 +32,7 @@ SHORT = {
     "backup": ["--count", "1", "--rate", "2000"],
     "console": ["--count", "1", "--rate", "2000"],
     "retention": ["--count", "1", "--rate", "8000"],
+    "listing": ["--count", "14", "--rate", "600"],
     "shutdown": ["--count", "2", "--rate", "20000"],
 }
 

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 import trio
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from pumpwatch.demo import Simulator, run_simulator
 from pumpwatch.drills.stage import DaemonProcess, daemon_process, is_subscribed
@@ -74,10 +74,7 @@ async def test_the_page_tells_the_truth(tmp_path: Path) -> None:
             until(page, "ok", 60)
             keep(page, "live")
             before = page.inner_text("#stored")
-            page.wait_for_function(
-                "before => document.getElementById('stored').textContent != before", arg=before,
-                timeout=20_000,
-            )  # fmt: skip
+            expect(page.locator("#stored")).not_to_have_text(before, timeout=20_000)
             os.kill(database.pid, signal.SIGSTOP)
             try:
                 took_s = until(page, "down", RED_S_MAX)
@@ -95,10 +92,7 @@ async def test_the_page_tells_the_truth(tmp_path: Path) -> None:
         rows = await stored_rows(daemon)
 
         def compare(page: Page, errors: list[str]) -> None:
-            page.wait_for_function(
-                "rows => document.getElementById('stored').textContent == rows",
-                arg=f"{rows:,}", timeout=20_000,
-            )  # fmt: skip
+            expect(page.locator("#stored")).to_have_text(f"{rows:,}", timeout=20_000)
             assert errors == []
 
         await in_browser(url, compare)

@@ -73,7 +73,10 @@ async def test_backup_rotation_and_restore_lose_no_row(tmp_path: Path) -> None:
         shown = await daemon.until(
             lambda now: now["upkeep"]["backup"].startswith(made["name"]), "backup shown", 90
         )
-        assert {"warm", "gone"} <= {tier["name"] for tier in shown["upkeep"]["tiers"]}
+        tiers = {tier["name"]: tier for tier in shown["upkeep"]["tiers"]}
+        assert list(tiers) == ["hot", "warm", "cold", "gone"]
+        assert tiers["hot"]["rows"] > 0
+        assert tiers["warm"]["rows"] > 0
 
         # Rows of the backup, sent into the running database, fold into those that are there.
         ((hour,),) = await ask(daemon, "SELECT min(name) FROM table_partitions('trades')")
