@@ -7,13 +7,14 @@ EXTENSIONS := $(VENV)/.built
 FAST := $(wildcard pumpwatch/_fast/*.pyx pumpwatch/_fast/*.pxd) setup.py
 APT := $(if $(filter 0,$(shell id -u)),apt-get,sudo apt-get)
 
-.PHONY: help demo test test-c check fix wheel drills bench clean prerequisites asan fuzz bench-peers instructions instructions-update
+.PHONY: help demo test test-c check fix wheel drills drills-short bench clean prerequisites asan fuzz bench-peers instructions instructions-update
 
 help:
 	@echo "make demo    simulator + database + recorder for a minute, then a table (no exchange is contacted)"
 	@echo "make test    the tests: units, the whole system against a real QuestDB, the C code's own checks"
 	@echo "make check   formatting, lint, types"
 	@echo "make drills  the long forms of all drills: 300 kills, 1,000 damaged spools, 20 full disks"
+	@echo "make drills-short  the short forms of all drills, also of those that make test leaves out"
 	@echo "make bench   every bench, figures into bench/RESULTS.md"
 	@echo "make instructions         instructions per row of each format against bench/instructions.tsv"
 	@echo "make instructions-update  rewrite that table"
@@ -79,6 +80,9 @@ SEED ?= 1
 DRILLS ?= crash outage console disk poison power burst shutdown
 drills: $(STAMP) $(EXTENSIONS)
 	@failed=0; for drill in $(DRILLS); do $(PY) -m pumpwatch drill $$drill --long --seed $(SEED) || failed=1; done; exit $$failed
+
+drills-short: $(STAMP) $(EXTENSIONS)
+	TEST_ALL_DRILLS=1 $(PY) -m pytest tests/system/test_drills.py
 
 # All benches, half an hour on a quiet machine; BENCH="tls daemon" runs only these.
 bench: $(STAMP) $(EXTENSIONS)
