@@ -48,7 +48,7 @@ demo: $(STAMP) $(EXTENSIONS)
 WORKERS ?= 2
 # Not as such in the recipe: `make -n test` would run it.
 MAKE_TOO := $(MAKE) --no-print-directory
-RUN_PYTEST = $(PY) -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+RUN_PYTEST = $(PY) -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 test: $(STAMP) $(EXTENSIONS)
 ifeq ($(strip $(PYTEST)),)
 	@mkdir -p build; $(MAKE_TOO) test-c > build/test-c.log 2>&1 & beside=$$!; \

@@ -114,6 +114,7 @@ class Meter:
             if now_s >= len(self.rss_mib) * self._seconds / RSS_POINTS:
                 self._weigh(round(now_s))
             await trio.sleep(SAMPLE_S)
+        self._look()  # the last rows were applied since the look before
 
     def _mark(self) -> tuple[Used, int, list[int]]:
         return Used(self._pids()), self.applied, list(self.daemon.monitor.lags.rows)

@@ -41,7 +41,7 @@ class Alert(msgspec.Struct, kw_only=True):
 class Message(msgspec.Struct, frozen=True, kw_only=True):
     """What is told."""
 
-    kind: Literal["fired", "recovered", "digest", "test"]
+    kind: Literal["fired", "recovered", "digest", "test", "listing"]
     severity: Severity
     rule: str
     subject: str

@@ -26,6 +26,7 @@ PENDING_S_MAX = 30.0
 CLOCK_OFFSET_MS_MAX = 500.0  # a row that was traded later than it came: our clock is slow
 LOOP_LAG_S_MAX = 1.0
 DETECTOR_INTERVALS_MAX = 10
+MUTE_SYMBOLS_MAX = 3  # of a feed; more are told in one message
 DETECTOR_SILENT_S_MIN = 30.0
 BAD_RESULTS = frozenset({"failed", "error", "different"})
 
@@ -91,7 +92,11 @@ def _gap_lost(standing: Standing) -> Found:
 
 def _symbol_mute(standing: Standing) -> Found:
     for feed in _recorded(standing):
-        for symbol in feed.backfill.mute_symbols if feed.backfill else ():
+        mute = feed.backfill.mute_symbols if feed.backfill else ()
+        if len(mute) > MUTE_SYMBOLS_MAX:  # one cause, whatever it is: told once
+            yield feed.feed, f"{len(mute)} symbols trade, and the stream brings nothing of them"
+            continue
+        for symbol in mute:
             yield f"{feed.feed}/{symbol}", "it trades, and the stream brings nothing of it"
 
 
@@ -182,6 +187,14 @@ def _told(rule: str) -> Callable[[Standing], Found]:
     return find
 
 
+def _window_differs(standing: Standing) -> Found:
+    if standing.hour.differences:
+        yield (
+            "",
+            f"memory and database give different rows, both are in {standing.hour.difference_file}",
+        )
+
+
 def _memory(standing: Standing) -> Found:
     used_bytes = standing.process.rss_bytes + standing.database.rss_bytes
     if used_bytes > MEMORY_SHARE_WARN * standing.process.memory_bytes_max:
@@ -205,13 +218,6 @@ def _detector_blind(standing: Standing) -> Found:
         limit_s = max(DETECTOR_SILENT_S_MIN, DETECTOR_INTERVALS_MAX * detector.interval_s)
         if detector.silent_s is None or detector.silent_s > limit_s:
             yield detector.name, detector.error or f"has not read its board for {limit_s:g} s"
-
-
-def _listing(standing: Standing) -> Found:
-    for listing in standing.tables.listings if standing.tables else []:
-        if listing.announced_at and listing.detected_at >= standing.process.started_at:
-            text = f"{listing.title or listing.symbol} ({listing.url})"
-            yield f"{listing.source}/{listing.notice_id}/{listing.symbol}", text
 
 
 def _listing_partial(standing: Standing) -> Found:
@@ -239,6 +245,11 @@ def _under_feed(subject: str) -> tuple[Key, ...]:
     return (NETWORK, ("feed_down", feed), ("feed_silent", feed))
 
 
+def _under_socket(subject: str) -> tuple[Key, ...]:
+    """A full spool stops the reading: what is not read is no silence of the venue's (R9)."""
+    return (*_under_feed(subject), ("spool_stopped", ""))
+
+
 def _under_database(_subject: str) -> tuple[Key, ...]:
     return (("database_down", ""), ("database_suspended", "trades"), ("writers_stopped", ""))
 
@@ -257,7 +268,7 @@ RULES: tuple[Rule, ...] = (
          above=_under_feed, help="a venue does not acknowledge symbols"),
     Rule(name="gap_lost", severity="digest", hold_s=0, find=_gap_lost, above=_under_feed,
          help="holes that could not be filled", tells_recovery=False),
-    Rule(name="symbol_mute", severity="notify", hold_s=0, find=_symbol_mute, above=_under_feed,
+    Rule(name="symbol_mute", severity="notify", hold_s=30, find=_symbol_mute, above=_under_socket,
          help="a symbol trades on a connection that brings nothing of it"),
     Rule(name="rest_times_differ", severity="notify", hold_s=0, find=_times_apart,
          help="a venue's lists give trades other times than its stream"),
@@ -297,6 +308,8 @@ RULES: tuple[Rule, ...] = (
          help="an hour holds other rows as Parquet than before"),
     Rule(name="migration_rolled_back", severity="page", hold_s=0,
          find=_told("migration_rolled_back"), help="reads went one stage back to the old store"),
+    Rule(name="window_differs", severity="notify", hold_s=0, find=_window_differs,
+         help="a window in memory is not the one in the database", tells_recovery=False),
     Rule(name="memory_high", severity="notify", hold_s=60, find=_memory,
          help="more memory than planned"),
     Rule(name="clock_offset", severity="notify", hold_s=60, find=_clock,
@@ -305,8 +318,6 @@ RULES: tuple[Rule, ...] = (
          help="the daemon does not get the processor it needs"),
     Rule(name="detector_blind", severity="page", hold_s=10, find=_detector_blind,
          above=lambda _: (NETWORK,), help="a notice board is not read: listings could be missed"),
-    Rule(name="listing", severity="page", hold_s=0, find=_listing, tells_recovery=False,
-         is_urgent=True, help="a coin was announced"),
     Rule(name="listing_partial", severity="notify", hold_s=60, find=_listing_partial,
          is_urgent=True, help="the window of a listing is not complete"),
     Rule(name="backup_failed", severity="notify", hold_s=0, find=_backup_failed,

@@ -70,6 +70,8 @@ def send(target: Target, message: Message) -> str:
     kind = kinds.get(message.severity, apprise.NotifyType.INFO)
     if message.kind == "recovered":
         kind = apprise.NotifyType.SUCCESS
+    if message.kind == "listing":
+        kind = apprise.NotifyType.INFO
     sender = apprise.Apprise()
     if not sender.add(target.url):
         return "apprise does not know this kind of URL"
@@ -148,6 +150,10 @@ class AlertDesk:
             silenced=facts["state"] == "silenced",
             suppressed_by=facts["suppressed_by"],
         )
+
+    async def tell(self, message: Message) -> None:
+        """What is no alert but must reach people now, whatever the hour: a listing."""
+        await self._post([message])
 
     async def _post(self, messages: list[Message]) -> None:
         for message in messages:

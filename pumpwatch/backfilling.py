@@ -12,6 +12,7 @@ from pumpwatch.capture.backfill import Backfill, FeedBackfill
 from pumpwatch.capture.feed_state import FeedState
 from pumpwatch.capture.overlap import Held
 from pumpwatch.capture.silence import SilenceWatch, run_comparisons
+from pumpwatch.capture.watermark_reads import WatermarkReader
 from pumpwatch.dashboard.actions import Action, ActionDesk
 from pumpwatch.errors import UsageError
 from pumpwatch.model import Gap
@@ -29,20 +30,13 @@ HELD_SQL = (
     " WHERE timestamp >= cast(%s AS TIMESTAMP_NS) AND timestamp < cast(%s AS TIMESTAMP_NS)"
     " AND exchange = %s AND market_type = %s AND symbol = %s"
 )
-WANTED_NS = 600 * 10**9  # after an announcement; then its window has long been judged
+SHORT_MIB, SHORT_S = 32, 600.0
 STREAM = 0  # among window.ORIGIN_NAMES
 
 
 def listed_coins(daemon: Daemon) -> frozenset[str]:
-    """Coins whose windows are open, or not complete yet a while after."""
-    if daemon.listing is None:
-        return frozenset()
-    since_ns = daemon.clock.wall_ns() - WANTED_NS
-    return frozenset(
-        event.symbol
-        for event in daemon.listing.book.all()
-        if event.state != "complete" and max(event.announced_ns, event.detected_ns) > since_ns
-    )
+    """Coins whose windows are open."""
+    return frozenset() if daemon.listing_desk is None else daemon.listing_desk.coins()
 
 
 class HeldEverywhere:
@@ -104,9 +98,9 @@ class Backfilling:
     def __init__(self, daemon: Daemon, rest: RestClient, sql: Questions) -> None:
         self._rest, self._sql, self._ledger = rest, sql, daemon.ledger
         held, config = HeldEverywhere(sql), daemon.config
-        recent = Recent(config.memory.max_mib * MIB, max(config.memory.window_s, 60))
-        for feed in daemon.feeds:
-            if feed.road.recent is None:
+        if not config.memory.window_s:  # no memory hour: what was just held must be known here
+            recent = Recent(SHORT_MIB * MIB, SHORT_S)
+            for feed in daemon.feeds:
                 feed.road.recent = recent
         self.feeds = {
             feed.spec.name: FeedBackfill(
@@ -116,6 +110,7 @@ class Backfilling:
             for feed in daemon.feeds
         }  # fmt: skip
         self.watches = {name: SilenceWatch(one) for name, one in self.feeds.items()}
+        self.marks = WatermarkReader(self.feeds, self.watches)
         # Coins whose holes and comparisons go before all others.
         self.wanted_coins: Callable[[], frozenset[str]] = lambda: listed_coins(daemon)
         self._queue = Backfill(self.feeds.values(), daemon.ledger, lambda: self.wanted_coins())

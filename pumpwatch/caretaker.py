@@ -124,6 +124,10 @@ class Caretaker:
         questdb = daemon.config.questdb
         return [questdb.password_file, questdb.readonly_password_file]
 
+    def is_verified(self, source: str, notice_id: str, symbol: str) -> bool:
+        """What retention asks of bundles: the archive is there later than we are."""
+        return self.bundles.is_verified(source, notice_id, symbol)
+
     # --- the parts --------------------------------------------------------------------------------
 
     def _build(self, sql: Sql) -> Upkeep:
@@ -133,7 +137,7 @@ class Caretaker:
         told = Told()
         return Upkeep(
             retention=Retention(
-                sql, config.retention, disk, operations, daemon.clock, bundles=self.bundles,
+                sql, config.retention, disk, operations, daemon.clock, bundles=self,
                 window_s=(config.listing.before_s, config.listing.after_s),
                 data_dir=config.data_dir, alert=told.tell, on_outcome=self._note_gone,
             ),

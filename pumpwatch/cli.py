@@ -16,11 +16,13 @@ import typer
 from pumpwatch import (
     cli_alerts,
     cli_backup,
+    cli_bundles,
     cli_check,
+    cli_completion,
     cli_data,
     cli_drill,
+    cli_examples,
     cli_gaps,
-    cli_listings,
     cli_migrate,
     cli_retention,
     cli_run,
@@ -79,7 +81,7 @@ app.add_typer(gaps, name="gaps")
 gaps.command("list")(cli_gaps.gaps_list)
 gaps.command("show")(cli_gaps.gaps_show)
 gaps.command("retry")(cli_gaps.gaps_retry)
-app.add_typer(cli_listings.group, name="listings")
+app.add_typer(cli_bundles.group, name="listings")
 app.add_typer(schema, name="schema")
 schema.command("apply")(cli_data.schema_apply)
 schema.command("check")(cli_data.schema_check)
@@ -96,7 +98,9 @@ app.command()(cli_seat.capacity)
 app.add_typer(cli_seat.feeds, name="feeds")
 app.add_typer(cli_alerts.alerts, name="alerts")
 app.command(context_settings=PASS_THROUGH, add_help_option=False)(cli_run.sim)
+app.command()(cli_completion.completion)
 app.command()(cli_check.version)
+cli_examples.teach(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

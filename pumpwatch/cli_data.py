@@ -39,6 +39,9 @@ def trades(
         str | None, typer.Option(metavar="FEED", help="Only this feed, as okx_spot.")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=LIMIT_MAX, help="At most so many rows.")] = 1000,
+    by_coin: Annotated[
+        bool, typer.Option("--coin", help="SYMBOL is a coin, as PEPE: its symbols on all feeds.")
+    ] = False,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> int:
@@ -58,11 +61,14 @@ def trades(
     if from_ns >= to_ns:
         raise UsageError(f"--from {start}: must be before --to {end or '(now)'}")
     settings = load(config)
-    from pumpwatch.store import window
+    from pumpwatch.store.window_model import WindowQuestion
+    from pumpwatch.trades_verb import read_trades
 
-    rows = window.read_trades(
-        settings, symbol=symbol, from_ns=from_ns, to_ns=to_ns, feed=feed, limit=limit
-    )
+    question = WindowQuestion(
+        from_ns=from_ns, to_ns=to_ns, coin=symbol if by_coin else "",
+        symbols=() if by_coin else (symbol,), feeds=() if feed is None else (feed,),
+    )  # fmt: skip
+    rows = read_trades(settings, question, limit)
     if as_json:
         print_json(rows)
     else:

@@ -23,6 +23,9 @@ def drill(
     data: Annotated[
         Path | None, typer.Option("--data", metavar="DIR", help="Keep the data here.")
     ] = None,
+    backfill: Annotated[
+        bool, typer.Option(help="Without it, drills of holes must fail: a control.")
+    ] = True,
     as_json: JsonOption = False,
 ) -> int:
     """Break a simulated run on purpose; one line of JSON.
@@ -45,6 +48,9 @@ def drill(
     from pumpwatch import log
 
     log.configure(level=30)
-    code, line = play(name, seed=seed, count=count, is_long=long, rate_per_s=rate, folder=data)
+    code, line = play(
+        name, seed=seed, count=count, is_long=long, rate_per_s=rate, folder=data,
+        with_backfill=backfill,
+    )  # fmt: skip
     print(line)
     return code

@@ -30,7 +30,7 @@ LIST_COLUMNS = (
     "title",
 )
 
-group = typer.Typer(help="Announced coins: what is known of them, and naming one by hand.")
+group = typer.Typer(help="Announced coins: what is known of them, naming one by hand.")
 
 
 @group.command("list")
@@ -55,7 +55,7 @@ def show(
     config: ConfigOption = None,
 ) -> int:
     """Show all that is known of a coin's announcements; exit code 1 where there is none."""
-    coin = _coin(symbol)
+    coin = coin_of(symbol)
     rows = _rows(load(config), symbol=coin, limit=LIMIT_MAX)
     if as_json:
         print_json(rows)
@@ -77,7 +77,7 @@ def add(
     config: ConfigOption = None,
 ) -> int:
     """Name an announcement by hand; from then on it is an event as any other."""
-    coin = _coin(symbol)
+    coin = coin_of(symbol)
     announced_ns = parse_time_ns("--at", at)
     settings = load(config)
     import trio
@@ -95,7 +95,8 @@ def add(
     return 0
 
 
-def _coin(symbol: str) -> str:
+def coin_of(symbol: str) -> str:
+    """A coin from the command line. Raises UsageError."""
     if COIN.fullmatch(symbol) is None:
         raise UsageError(f"SYMBOL {symbol!r}: allowed: a coin, 1 to 15 of A-Z 0-9")
     return symbol

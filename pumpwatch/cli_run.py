@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pumpwatch.cli_print import ConfigOption, load
 from pumpwatch.errors import UsageError
+
+if TYPE_CHECKING:
+    from pumpwatch.config import Config
+    from pumpwatch.log_file import RotatingFile
 
 DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(h|m|s|)")
 UNIT_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "": 1.0}
@@ -46,11 +50,21 @@ def run(
         folder = Path(tempfile.mkdtemp(prefix="pumpwatch-"))
         settings = fit_memory(in_folder(settings, folder), host_memory_mib())
     plan_memory(settings, host_memory_mib())  # refuse before anything is started
-    log.configure()
+    log.configure(_log_file(settings))
     log.set_level(settings.system.log_level)
     from pumpwatch import daemon
 
     return int(daemon.run(settings, RunOptions(duration_s=duration_s, config_path=config)) or 0)
+
+
+def _log_file(settings: Config) -> RotatingFile | None:
+    from pumpwatch.log_file import MIB, RotatingFile
+
+    system = settings.system
+    if system.log_file is None:
+        return None
+    path = settings.path(system.log_file)
+    return RotatingFile(path, bytes_max=system.log_max_mib * MIB, keep=system.log_keep)
 
 
 def demo(

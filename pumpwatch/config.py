@@ -219,6 +219,12 @@ class ListingConfig(Section, frozen=True, kw_only=True):
     late_s_max: Annotated[
         int, span(60, 2_592_000, "s"), "a notice first seen later than this only alerts"
     ] = 86_400
+    exec: Annotated[
+        tuple[str, ...],
+        texts(r"[^\0]+", "a list of texts: a program and its arguments"),
+        "run for each listing and each verdict with JSON on its standard input; no shell",
+    ] = ()
+    exec_s_max: Annotated[int, span(1, 600, "s"), "then the program is ended"] = 10
     upbit: UpbitConfig = msgspec.field(default_factory=UpbitConfig)
     bithumb: BithumbConfig = msgspec.field(default_factory=BithumbConfig)
 
@@ -334,6 +340,13 @@ class SystemConfig(Section, frozen=True, kw_only=True):
         one_of("debug", "info", "warning", "error"),
         "of the log; SIGHUP changes it",
     ] = "info"
+    log_file: Annotated[
+        str | None, ANY_PATH, "relative to data_dir; empty: stderr, which the journal keeps"
+    ] = None
+    log_max_mib: Annotated[
+        int, span(1, 10_240, "MiB"), "of log_file; then it becomes log_file.1, and so on"
+    ] = 64
+    log_keep: Annotated[int, span(1, 100), "files beside it; the oldest goes"] = 5
 
 
 def _default_feeds() -> dict[str, FeedConfig]:

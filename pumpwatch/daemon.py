@@ -20,6 +20,7 @@ import trio
 
 from pumpwatch._fast.road import VenueClock
 from pumpwatch.alerts import AlertDesk, run_alerts
+from pumpwatch.answering import Answering
 from pumpwatch.backfilling import Backfilling, offer_retry
 from pumpwatch.budget import host_memory_mib, plan_memory
 from pumpwatch.capture.feed import FeedRun
@@ -34,9 +35,9 @@ from pumpwatch.dashboard.actions import ActionDesk
 from pumpwatch.dashboard.page import run_page
 from pumpwatch.errors import EXIT_GOOD, SchemaError, ServerError
 from pumpwatch.feed_switch import FeedSwitch, offer_switches
-from pumpwatch.listing.events import EventLog
 from pumpwatch.listing.stored import load_events
 from pumpwatch.listing.watch import ListingWatch
+from pumpwatch.listing_desk import ListingDesk
 from pumpwatch.monitor import Monitor
 from pumpwatch.moving import Moving
 from pumpwatch.past import Past
@@ -96,7 +97,8 @@ class Daemon:
         self.writers: list[TableWriter] = []
         self.watch: AppliedWatch | None = None
         self.side = SideTables(self.spool, clock, FEEDS, config.data_dir / "quarantine")
-        self.ledger = Ledger(clock.wall_ns, self.side.gaps, f"{rng.getrandbits(32):08x}")
+        self.answers = Answering(self)
+        self.ledger = Ledger(clock.wall_ns, self.answers.write_gaps, f"{rng.getrandbits(32):08x}")
         venue_clock = VenueClock()
         self.feeds = [
             FeedState(
@@ -106,8 +108,11 @@ class Daemon:
             for number, spec in enumerate(FEEDS, start=1)
             if config.feeds[spec.name].enabled
         ]  # fmt: skip
+        self.answers.hour.attach(self.feeds)
         self.backfill: Backfilling | None = None  # there while capture runs, if it is enabled
+        self.rest: RestClient | None = None  # there while capture runs
         self.listing: ListingWatch | None = None  # there once the events are loaded
+        self.listing_desk: ListingDesk | None = None
         self.desk = ActionDesk()
         self.caretaker = Caretaker(self)
         self.moving = Moving(self)
@@ -116,6 +121,7 @@ class Daemon:
         self.switches = {feed.spec.name: FeedSwitch(feed, self.stop) for feed in self.feeds}
         offer_switches(self.desk, self.switches)
         offer_retry(self.desk, lambda: self.backfill)
+        self.runs: dict[str, FeedRun] = {}  # of feeds that were started, by name
         self.alerts: AlertDesk | None = None
         self.page_url = ""  # empty until the page is served
         # Called once when all is drained and the database still answers.
@@ -160,6 +166,7 @@ class Daemon:
                     sql, self.tables, files.table_ends(), self.ledger, standings=files.stood
                 )
                 store.start_soon(past.run)
+                store.start_soon(self.answers.run, sql, past, files.table_ends())
                 async with trio.open_nursery() as listing:
                     listing.start_soon(self._watch_listings, sql)
                     listing.start_soon(self.moving.run, self._replayed)
@@ -187,7 +194,13 @@ class Daemon:
             self.page_url = url
 
         await run_page(
-            self.config, self.clock, self.seat, self.desk, self.server.address, on_address=served
+            self.config,
+            self.clock,
+            self.seat,
+            self.desk,
+            self.server.address,
+            self.answers.windows,
+            on_address=served,
         )
 
     async def _prepare_schema(self, sql: Sql) -> None:
@@ -209,10 +222,13 @@ class Daemon:
         except ServerError as error:
             log.warning("listing_events_not_loaded", message=str(error))
             stored = None
+        self.listing_desk = ListingDesk(self, sql)
         self.listing = ListingWatch(
-            self.config, EventLog(self.side), self.clock, self._child_rng(), stored=stored
+            self.config, self.listing_desk.log, self.clock, self._child_rng(), stored=stored
         )
-        await self.listing.run()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.listing_desk.run, self.listing.book.all())
+            nursery.start_soon(self.listing.run)
 
     async def _replayed(self) -> None:
         """What an earlier run left in the spool is applied, or that takes too long."""
@@ -237,6 +253,7 @@ class Daemon:
         self, past: Past, sql: Sql, task_status: trio.TaskStatus[Daemon]
     ) -> None:
         async with RestClient(self.config, self._child_rng()) as rest:
+            self.rest = rest
             krw = KrwCoins(rest, self.config.listing)
             pacers = {spec.exchange: ConnectPacer(spec.connect_interval_s) for spec in FEEDS}
             async with trio.open_nursery() as flusher:
@@ -275,6 +292,7 @@ class Daemon:
             feed, self.config.feeds[feed.spec.name], rest, pacer, rng, end, krw.coins,
             past.instruments_of(feed.spec.name),
         )  # fmt: skip
+        self.runs[feed.spec.name] = run
         await run.run(past.resume)
 
     async def _end_capture(self, hard_end: trio.CancelScope) -> None:

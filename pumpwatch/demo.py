@@ -7,7 +7,7 @@ import random
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -21,11 +21,12 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from pumpwatch import log
+from pumpwatch import demo_listing, log
 from pumpwatch.clock import SystemClock
 from pumpwatch.config import Config, FeedConfig, in_folder, load_config
 from pumpwatch.daemon import Daemon, watch_signals
 from pumpwatch.errors import EXIT_GOOD, EXIT_NO, PumpWatchError
+from pumpwatch.sim.faults import Fault, Played
 from pumpwatch.sim.truth import load_truth
 from pumpwatch.store.embedded import hold_data_dir
 from pumpwatch.tally import FeedTally, compare, fetch_stored
@@ -63,6 +64,10 @@ class Simulator:
         )
         return msgspec.structs.replace(config, feeds=feeds, listing=listing)
 
+    def control_url(self, path: str) -> str:
+        """Where the simulator itself is asked: ``/control/boards``."""
+        return self._url + path
+
     async def stats(self) -> dict[str, Any]:
         """What it sent so far: ``{"feeds": {name: {"delivered": rows, …}}, …}``."""
         async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
@@ -73,6 +78,18 @@ class Simulator:
         """No new trades from now on; the sockets stay open."""
         async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
             await client.post(f"{self._url}/control/stop")
+
+    async def give_faults(self, plan: Sequence[Fault]) -> None:
+        """Play these faults; their times count from now on."""
+        async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+            body = msgspec.json.encode(plan)
+            (await client.post(f"{self._url}/control/faults", content=body)).raise_for_status()
+
+    async def played_faults(self) -> list[Played]:
+        """Faults that have begun, and whom they hit."""
+        async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+            answer = await client.get(f"{self._url}/control/faults")
+            return msgspec.json.decode(answer.content, type=list[Played])
 
     async def end(self) -> None:
         """End the process: from now on its truth is whole."""
@@ -130,15 +147,22 @@ def run_demo(*, seconds: int, rate_per_s: int, data_dir: Path | None, seed: int 
 
 async def _demo(seconds: int, rate_per_s: int, folder: Path, seed: int) -> int:
     console = Console()
-    arguments = ["--rate", str(rate_per_s), "--seed", str(seed)]
+    arguments = ["--rate", str(rate_per_s), "--seed", str(seed), *demo_listing.ARGUMENTS]
     console.print(f"12 simulated venues -> pumpwatch -> QuestDB, {rate_per_s:,} trades/s for"
                   f" {seconds} s; data in {folder}")  # fmt: skip
     with hold_data_dir(folder):
         async with run_simulator(folder / "truth", arguments) as simulator:
             config = simulator.configure(in_folder(load_config(None, {}), folder))
+            config = demo_listing.configure(config, seconds)
             daemon = Daemon(config, SystemClock(), random.Random(seed))
-            tallies = await run_and_tally(daemon, simulator, seconds, console)
+            tallies = await run_and_tally(daemon, simulator, seconds, console, has_listing=True)
     console.print(tally_table(tallies, daemon, seconds))
+    place = await demo_listing.bundle_of(config, 0)
+    if place is not None:
+        table, lines = demo_listing.closing_lines(place)
+        console.print(table)
+        for line in lines:
+            console.print(line, soft_wrap=True)
     is_exact = all(tally.is_exact for tally in tallies) and any(tally.sent for tally in tallies)
     if not is_exact:
         console.print("[red]rows are missing, doubled or wrong[/red]")
@@ -147,8 +171,9 @@ async def _demo(seconds: int, rate_per_s: int, folder: Path, seed: int) -> int:
 
 
 async def run_and_tally(
-    daemon: Daemon, simulator: Simulator, seconds: float, console: Console | None
-) -> list[FeedTally]:
+    daemon: Daemon, simulator: Simulator, seconds: float, console: Console | None, *,
+    has_listing: bool = False,
+) -> list[FeedTally]:  # fmt: skip
     """Record for a while, let the simulator end, and hold the table against the truth."""
     tallies: list[FeedTally] = []
 
@@ -163,6 +188,8 @@ async def run_and_tally(
     async with trio.open_nursery() as nursery:
         await nursery.start(watch_signals, daemon)
         nursery.start_soon(_steer, daemon, simulator, seconds)
+        if has_listing:
+            nursery.start_soon(_list_a_coin, daemon, simulator, int(seconds))
         if console is not None:
             nursery.start_soon(_tell_page, daemon, console)
         if console is not None and console.is_terminal:
@@ -186,6 +213,12 @@ async def _steer(daemon: Daemon, simulator: Simulator, seconds: float) -> None:
                 break
             await trio.sleep(0.1)
     daemon.stop.set()
+
+
+async def _list_a_coin(daemon: Daemon, simulator: Simulator, seconds: int) -> None:
+    await daemon.capturing.wait()
+    await trio.sleep(demo_listing.notice_after_s(seconds))
+    await demo_listing.publish_notice(simulator.control_url("/control/boards"))
 
 
 async def _tell_page(daemon: Daemon, console: Console) -> None:

@@ -92,6 +92,12 @@ class DamagedBackupError(BackupError):
     exit_code = EXIT_NO
 
 
+class BundleError(PumpWatchError):
+    """A listing's bundle, certificate or key is not what it should be."""
+
+    exit_code = EXIT_NO
+
+
 class DrillError(PumpWatchError):
     """A drill could not be played to its end: a part did not start, or did not come back."""
 

@@ -10,7 +10,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-import msgspec
 import structlog
 import trio
 
@@ -19,6 +18,7 @@ from pumpwatch.capture.feed_state import FeedState
 from pumpwatch.clock import Clock
 from pumpwatch.errors import PumpWatchError
 from pumpwatch.model import Gap
+from pumpwatch.standing import HourStanding
 from pumpwatch.store.segment import MIB
 from pumpwatch.store.window_reader import SqlAccess
 
@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 EXPIRE_S = 1.0
-LOAD_SLICE_NS = 2 * 10**9  # of one question while rows are read back
-LOAD_ROWS = 2_000  # taken in at once: about 5 ms in which nothing else runs
+COUNT_NS = 15 * 10**9  # between two looks at every instrument's coverage
+LOAD_SLICE_NS = 10**9  # of one question while rows are read back
+LOAD_ROWS = 2_000  # taken in at once: some ms in which nothing else runs
 LOAD_REST = 1.0  # pauses as long as the question took: the table has rows to apply
 TIME_MIN_NS = -(2**62)
 ANY_SYMBOL = "*"
@@ -40,17 +41,6 @@ LOAD_SQL = (
     " WHERE timestamp >= cast(%s AS TIMESTAMP_NS) AND timestamp < cast(%s AS TIMESTAMP_NS)"
     " ORDER BY timestamp"
 )
-
-
-class HourStanding(msgspec.Struct, frozen=True, kw_only=True):
-    """How the hour stands."""
-
-    rows: int
-    unheld_rows: int  # that found no memory
-    size_bytes: int
-    oldest_ns: int  # arrival of the oldest row of the roads; 0: there is none
-    loaded_rows: int  # read back after the start
-    covered_share: float  # of the wanted instruments: covered for the last minute
 
 
 class Hour:
@@ -64,6 +54,8 @@ class Hour:
         self._clock = clock
         self._window_ns = window_s * 10**9
         self._feeds: dict[str, FeedState] = {}
+        self._counted_ns = 0
+        self._covered_share = 0.0
         self._holes: defaultdict[tuple[str, str], dict[str, tuple[int, int]]] = defaultdict(dict)
 
     def attach(self, feeds: Iterable[FeedState]) -> None:
@@ -126,13 +118,25 @@ class Hour:
         return self.recent.window(feed.number, number, from_ns, to_ns), spans
 
     def standing(self) -> HourStanding:
-        """How it stands; walks all instruments, so not more than once in some seconds."""
+        """How it stands."""
         recent = self.recent
         if recent is None:
-            return HourStanding(
-                rows=0, unheld_rows=0, size_bytes=0, oldest_ns=0, loaded_rows=0, covered_share=0.0
-            )
-        minute_ns = self._clock.wall_ns() - 60 * 10**9
+            return HourStanding()
+        now_ns = self._clock.wall_ns()
+        oldest_ns = recent.oldest_arrival_ns
+        if now_ns >= self._counted_ns + COUNT_NS:
+            self._counted_ns = now_ns
+            self._covered_share = self._count_covered(recent, now_ns - 60 * 10**9)
+        return HourStanding(
+            rows=recent.rows_held,
+            unheld_rows=recent.rows_unheld,
+            size_bytes=recent.bytes_held,
+            reaches_back_s=(now_ns - oldest_ns) / 1e9 if oldest_ns else 0.0,
+            loaded_rows=self.loaded_rows,
+            covered_share=self._covered_share,
+        )
+
+    def _count_covered(self, recent: Recent, since_ns: int) -> float:
         wanted = covered = 0
         for feed in self._feeds.values():
             for name in feed.coverage.wanted:
@@ -140,15 +144,8 @@ class Hour:
                 wanted += 1
                 if number is not None:
                     spans = recent.coverage(feed.number, number)
-                    covered += bool(spans) and spans[-1][0] <= minute_ns
-        return HourStanding(
-            rows=recent.rows_held,
-            unheld_rows=recent.rows_unheld,
-            size_bytes=recent.bytes_held,
-            oldest_ns=recent.oldest_arrival_ns,
-            loaded_rows=self.loaded_rows,
-            covered_share=covered / wanted if wanted else 0.0,
-        )
+                    covered += bool(spans) and spans[-1][0] <= since_ns
+        return covered / wanted if wanted else 0.0
 
     # --- life -------------------------------------------------------------------------------------
 
@@ -207,16 +204,13 @@ class Hour:
             number = None if feed is None or name is None else feed.table.number(name)
             if feed is None or number is None:
                 continue
-            for first in range(0, len(some), LOAD_ROWS):
-                piece = some[first : first + LOAD_ROWS]
-                # The span is claimed for all at the end: here the rows alone go in.
-                self.recent.load(feed.number, number, from_ns, to_ns, piece)  # type: ignore[arg-type]
-                taken += len(piece)
-                if taken >= LOAD_ROWS:
-                    self.loaded_rows += taken
-                    taken = 0
-                    await trio.lowlevel.checkpoint()
-        self.loaded_rows += taken
+            # In one go: it claims the span for the symbol. The quiet ones' is claimed at the end.
+            self.recent.load(feed.number, number, from_ns, to_ns, some)  # type: ignore[arg-type]
+            self.loaded_rows += len(some)
+            taken += len(some)
+            if taken >= LOAD_ROWS:
+                taken = 0
+                await trio.lowlevel.checkpoint()
 
 
 def _without(spans: Spans, from_ns: int, to_ns: int) -> Spans:

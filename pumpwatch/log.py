@@ -13,7 +13,7 @@ import re
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, TextIO
+from typing import Any, Protocol
 
 import msgspec
 import structlog
@@ -38,10 +38,26 @@ Fields = structlog.types.EventDict
 _encoder = msgspec.json.Encoder(enc_hook=str)
 
 
+class Stream(Protocol):
+    """Where lines go: stderr, or a file that is put aside when it is full (log_file.py)."""
+
+    def write(self, text: str, /) -> object:
+        """Append. Raises OSError or ValueError."""
+        ...
+
+    def flush(self) -> None:
+        """To the kernel."""
+        ...
+
+    def isatty(self) -> bool:
+        """Whether people read it as it is written."""
+        ...
+
+
 class StreamLogger:
     """Writes finished lines; without a stream, to whatever sys.stderr is at that moment."""
 
-    def __init__(self, stream: TextIO | None) -> None:
+    def __init__(self, stream: Stream | None) -> None:
         self._stream = stream
 
     def msg(self, line: str) -> None:
@@ -75,7 +91,7 @@ class ForeignHandler(logging.Handler):
 
 
 def configure(
-    stream: TextIO | None = None,
+    stream: Stream | None = None,
     *,
     terminal: bool | None = None,
     clock: Clock | None = None,

@@ -361,6 +361,39 @@ METRICS: tuple[Metric, ...] = (
     _gauge("process_open_files_limit", "And how many may be.", lambda s: s.process.open_files_max),
     _gauge("process_uptime_seconds", "Since the start.", lambda s: s.process.uptime_s),
     _gauge("event_loop_lag_seconds", "How late the event loop is.", lambda s: s.process.loop_lag_s),
+    # --- the memory hour ---
+    _gauge("memory_hour_rows", "Trades held in memory.", lambda s: s.hour.rows),
+    _gauge("memory_hour_bytes", "Memory of the hour.", lambda s: s.hour.size_bytes),
+    _gauge(
+        "memory_hour_reaches_back_seconds",
+        "Since the oldest trade in memory came.",
+        lambda s: s.hour.reaches_back_s,
+    ),
+    _gauge(
+        "memory_hour_covered_ratio",
+        "Share of the wanted symbols whose last minute memory has in full.",
+        lambda s: s.hour.covered_share,
+    ),
+    _counter(
+        "memory_hour_unheld_rows_total",
+        "Trades that found no memory; the database has them.",
+        lambda s: s.hour.unheld_rows,
+    ),
+    _counter(
+        "memory_hour_loaded_rows_total",
+        "Trades read back from the database after the start.",
+        lambda s: s.hour.loaded_rows,
+    ),
+    _counter("window_cache_hits_total", "Windows kept from before.", lambda s: s.hour.cache_hits),
+    _counter("window_cache_misses_total", "Windows made anew.", lambda s: s.hour.cache_misses),
+    _counter(
+        "window_comparisons_total",
+        "Windows that were compared between memory and database.",
+        lambda s: s.hour.comparisons,
+    ),
+    _counter(
+        "window_differences_total", "And were not the same.", lambda s: s.hour.differences
+    ),
     Metric(
         name="build_info", kind="gauge", help="Always 1; the version is a label.",
         labels=("version",), read=lambda s: [((s.process.version,), 1)],

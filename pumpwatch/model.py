@@ -102,8 +102,7 @@ class Watermark(msgspec.Struct, frozen=True, kw_only=True):
 
     ``proof``: "" none; "next_id" a row later than ``to_ns`` whose id follows on what is held;
     "rest" a list fetched at least 5 s after ``to_ns`` whose last row is the last held;
-    "alive" data after ``to_ns`` on the same unbroken connection, which holds for ``covered`` only;
-    "snapshot", "first_push" and "list_trade_id" are what Phemex, OKX and Gate give for free.
+    "alive" data after ``to_ns`` on the same unbroken connection, which holds for ``covered`` only.
     """
 
     feed: str

@@ -169,7 +169,7 @@ async def _exchange(
 ) -> Seen:
     sent_s, sent_ns = trio.current_time(), clock.wall_ns()
     await stream.send_all(_request(door, parts))
-    answer = await stream.receive_some(65536)
+    answer = bytes(await stream.receive_some(65536))
     round_trip_s, came_ns = trio.current_time() - sent_s, clock.wall_ns()
     while b"\r\n\r\n" not in answer and len(answer) < HEAD_BYTES_MAX:
         data = await stream.receive_some(65536)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
+from msgspec.structs import replace
 
 from pumpwatch import log as logging
 from pumpwatch.config import Config, load_config
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 LIVE_SECTIONS = ("alerts.", "system.log_level")
+LIVE_FEED_KEYS = (".symbols", ".quotes")  # of a feed that is recorded
 
 
 def changed_keys(old: Section, new: Section, prefix: str = "") -> list[str]:
@@ -48,15 +50,33 @@ def reload(daemon: Daemon, path: Path | None, environ: Mapping[str, str] = os.en
         log.error("reload_refused", message=str(error), action="nothing was changed")  # noqa: TRY400
         return False
     changed = changed_keys(daemon.config, fresh)
-    live = [key for key in changed if key.startswith(LIVE_SECTIONS)]
+    live = [key for key in changed if _is_live(key)]
     waiting = [key for key in changed if key not in live]
     apply(daemon, fresh)
     log.warning("reloaded", changed=live, need_a_restart=waiting)
     return True
 
 
+def _is_live(key: str) -> bool:
+    return key.startswith(LIVE_SECTIONS) or (
+        key.startswith("feeds.") and key.endswith(LIVE_FEED_KEYS)
+    )
+
+
 def apply(daemon: Daemon, fresh: Config) -> None:
-    """Change what can be changed while the daemon runs."""
+    """Change what can be changed while the daemon runs.
+
+    Symbols and quotes: the next list brings what they add; no connection is closed for it. What
+    they leave out is recorded until the next start, since rows that come are not thrown away.
+    """
+    feeds = {
+        name: replace(feed, symbols=fresh.feeds[name].symbols, quotes=fresh.feeds[name].quotes)
+        for name, feed in daemon.config.feeds.items()
+    }
+    system = replace(daemon.config.system, log_level=fresh.system.log_level)
+    daemon.config = replace(daemon.config, feeds=feeds, alerts=fresh.alerts, system=system)
+    for name, run in daemon.runs.items():
+        run.use(feeds[name])
     if daemon.alerts is not None:
         daemon.alerts.use(fresh.alerts)
     logging.set_level(fresh.system.log_level)

@@ -45,6 +45,7 @@ LOOK_S = 1.0
 STUCK_S = 10.0  # without a look for so long
 RATE_SPANS_S = (1, 10, 60)
 HISTORY_S = 180  # of rows a second, for the page's sparklines
+ANNOUNCED_MAX = 64  # listings that a slow listener may be behind
 
 
 class Seat:
@@ -72,7 +73,9 @@ class Seat:
         self.page_clients = 0
         self.page_requests: dict[str, int] = {}
         self.standing = self._look()
-        self.looked = trio.Event()  # set at each look, and replaced
+        self.looked = trio.Event()  # set at each look and announcement, and replaced
+        self.announced: deque[bytes] = deque(maxlen=ANNOUNCED_MAX)  # JSON, newest last
+        self.announcements = 0  # so far
 
     async def run(self) -> None:
         """Look once a second until cancelled."""
@@ -85,6 +88,16 @@ class Seat:
             if due_s >= line_at_s:
                 line_at_s += self._daemon.config.system.status_interval_s
                 log.info("health", line=health_line(self.standing))
+
+    def announce(self, document: bytes) -> None:
+        """Tell a listing to all who listen to the live stream, now."""
+        self.announced.append(document)
+        self.announcements += 1
+        self._tell()
+
+    def _tell(self) -> None:
+        looked, self.looked = self.looked, trio.Event()
+        looked.set()
 
     def is_alive(self) -> bool:
         """Whether it has looked lately."""
@@ -105,8 +118,7 @@ class Seat:
             tuple(round(feed.rows_per_s.get("1", 0.0)) for feed in self.standing.feeds)
         )
         self._looked_s = trio.current_time()
-        looked, self.looked = self.looked, trio.Event()
-        looked.set()
+        self._tell()
         return self.standing
 
     def _note_applied(self) -> None:
@@ -141,6 +153,7 @@ class Seat:
             tables=self.tables,
             alerts=self.alerts,
             upkeep=daemon.caretaker.standing(),
+            hour=daemon.answers.standing(),
             alert_deliveries=self.alert_deliveries,
             budgets=daemon.backfill.budgets() if daemon.backfill else [],
             page_clients=self.page_clients,

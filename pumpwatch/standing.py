@@ -271,6 +271,22 @@ class AlertStanding(msgspec.Struct, frozen=True, kw_only=True):
     suppressed_by: str  # the alert above it that was told instead; empty: none
 
 
+class HourStanding(msgspec.Struct, frozen=True, kw_only=True):
+    """The memory hour, and what was asked of it."""
+
+    rows: int = 0
+    unheld_rows: int = 0  # that found no memory
+    size_bytes: int = 0
+    reaches_back_s: float = 0.0  # arrival of the oldest row of the roads
+    loaded_rows: int = 0  # read back from the table after the start
+    covered_share: float = 0.0  # of the wanted instruments: covered for the last minute
+    cache_hits: int = 0
+    cache_misses: int = 0
+    comparisons: int = 0  # of a window in memory with the same one in the database
+    differences: int = 0  # of them, with one
+    difference_file: str = ""  # both sides of the newest
+
+
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """Everything, at one instant."""
 
@@ -285,13 +301,14 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     differences: list[str]  # where the counters do not balance
     spooled_lag: HistogramStanding  # received -> in a segment
     applied_lag: HistogramStanding  # received -> visible in SQL
-    queries: dict[str, HistogramStanding]  # by source: memory, sql
+    queries: dict[str, HistogramStanding]  # by source: memory, sql, both, cache
     detectors: list[DetectorStanding] = []
     tables: TablesStanding | None = None  # None: not asked yet, or no answer
     alerts: list[AlertStanding] = []
     alert_deliveries: dict[str, int] = {}  # delivered, failed, waiting
     budgets: list[BudgetStanding] = []
     upkeep: UpkeepStanding = UpkeepStanding()
+    hour: HourStanding = HourStanding()
     page_clients: int = 0
     page_requests: dict[str, int] = {}  # by status class: 2xx, 4xx, 5xx, refused
 

@@ -13,6 +13,7 @@ import httpx
 import psycopg
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 from pumpwatch.config import Config, QuestdbConfig
 from pumpwatch.store import embedded_files
@@ -31,15 +32,24 @@ START_S_MAX = 60
 STOP_S_MAX = 20
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
+class ByFile(LoadScopeScheduling):  # type: ignore[misc]
+    """A file's tests share a worker, and a server; those that load the whole machine all do.
+
+    What xdist offers for this (loadgroup) does nothing under pytest 9.2.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "system" if nodeid.startswith("tests/system/") else nodeid.partition("::")[0]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFile:
+    """Asked by xdist when there are workers."""
+    return ByFile(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that load the whole machine never run beside each other; a module's server is one."""
-    for item in items:
-        folder, _, _ = item.nodeid.rpartition("/")
-        if folder.startswith("tests/system"):
-            item.add_marker(pytest.mark.xdist_group("system"))
-        elif item.get_closest_marker("questdb") is not None:
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+    """The long ones first; a file's tests stay together."""
     items.sort(key=_turn)
 
 

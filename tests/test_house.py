@@ -27,18 +27,21 @@ BASE = {
     "errors", "clock", "model", "config", "config_migration", "config_upkeep", "settings", "log",
     "metrics", "version",
     "rates", "balance", "budget", "capacity", "standing", "health", "health_line", "moments",
-    "whole_file", "alert_rules", "alert_book", "alert_files",
+    "whole_file", "log_file", "alert_rules", "alert_book", "alert_files",
 }  # fmt: skip
 # Parts meet in the composition root (and in the verbs that run it), through model.py's Protocols.
 ROOTS = {
     "daemon", "monitor", "seat", "systemd", "feed_switch", "reload", "daemon_client", "sql_verb",
     "demo", "status", "schema_verbs", "environment", "init_config", "tally", "past",
     "backfilling", "verify", "verify_book", "verify_stored", "verify_rest", "cli_verify",
+    "answering", "hour", "trades_verb",
     "cli", "cli_alerts", "cli_seat", "cli_check", "cli_data", "cli_gaps", "cli_print", "cli_run",
     "cli_listings", "cli_migrate", "migrate_verbs", "moving", "cli_backup", "cli_retention",
     "cli_drill", "upkeep_verbs", "drills",
     "__main__", "venues_page", "caretaker", "caretaker_orders", "daemon_orders", "release",
-    "restored", "upgrade_verb", "cli_upgrade", "online",
+    "restored", "upgrade_verb", "cli_upgrade", "online", "cli_examples",
+    "listing_desk", "listing_view", "listing_publish", "listing_verbs", "demo_listing",
+    "venue_lists", "cli_bundles", "cli_completion",
 }  # fmt: skip
 MAY_IMPORT = {
     "_fast": BASE,
@@ -60,9 +63,12 @@ SANS_IO = {
     "health_line.py", "capacity.py", "metrics.py", "moments.py", "alert_rules.py", "alert_book.py",
     "dashboard/parameters.py", "dashboard/models.py", "capture/session.py", "capture/plan.py",
     "capture/subscriptions.py", "capture/ledger.py", "capture/open_gaps.py", "capture/ranges.py",
-    "capture/coverage.py", "capture/overlap.py", "capture/roster.py", "capture/agreement.py",
-    "store/segment.py", "store/progress.py", "store/retention_plan.py", "store/backup_manifest.py",
-    "venues/spec.py", "venues/binance.py",
+    "capture/coverage.py", "capture/watermarks.py", "capture/overlap.py", "capture/roster.py",
+    "capture/agreement.py", "store/segment.py", "store/progress.py", "store/window_model.py",
+    "store/window_instruments.py", "store/window_cache.py", "store/retention_plan.py",
+    "store/backup_manifest.py", "listing/window.py", "listing/certificate.py",
+    "listing/evidence.py", "listing/canonical.py", "listing/messages.py",
+    "listing/legacy_json.py", "venues/spec.py", "venues/binance.py",
     "venues/bybit.py", "venues/okx.py", "venues/kucoin.py", "venues/gate.py", "venues/phemex.py",
 }  # fmt: skip
 IO_MODULES = {"trio", "trio_websocket", "httpx", "socket", "psycopg", "time", "os", "subprocess"}

@@ -15,6 +15,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from pumpwatch.alerts import AlertDesk
 from pumpwatch.budget import fit_memory, host_memory_mib
+from pumpwatch.capture.ledger import Ledger
 from pumpwatch.clock import SystemClock
 from pumpwatch.config import Config, in_folder, load_config
 from pumpwatch.daemon import Daemon
@@ -23,6 +24,7 @@ from pumpwatch.errors import UsageError
 from pumpwatch.health_line import health_line
 from pumpwatch.reload import changed_keys, reload
 from pumpwatch.systemd import STATUS_S, Notifier, run_notify
+from tests.capture.rig import SideNotes
 from tests.capture.specs import instrument
 from tests.standings import feed, standing, with_feed
 
@@ -133,13 +135,22 @@ async def test_a_good_file_is_applied_and_the_rest_named(tmp_path: Path) -> None
     path.write_text(
         f'data_dir = "{daemon.config.data_dir}"\n[alerts]\nurls = ["json://127.0.0.1:9"]\n'
         'quiet_hours = "22:00-06:00"\n[system]\nlog_level = "warning"\n[spool]\nfsync_ms = 5\n'
+        '[feeds.okx_spot]\nquotes = ["USDT", "USDC"]\n'
     )
     with structlog.testing.capture_logs() as lines:
         assert reload(daemon, path, {})
     assert daemon.alerts.config.urls == ("json://127.0.0.1:9",)
     told = next(line for line in lines if line["event"] == "reloaded")
-    assert set(told["changed"]) == {"alerts.urls", "alerts.quiet_hours", "system.log_level"}
+    assert set(told["changed"]) == {
+        "alerts.urls", "alerts.quiet_hours", "system.log_level", "feeds.okx_spot.quotes",
+    }  # fmt: skip
     assert "spool.fsync_ms" in told["need_a_restart"]
+    # A paused feed that is resumed now starts with it, and the next reload does not name it again.
+    assert daemon.config.feeds["okx_spot"].quotes == ("USDT", "USDC")
+    assert daemon.config.spool.fsync_ms == 1000
+    with structlog.testing.capture_logs() as lines:
+        assert reload(daemon, path, {})
+    assert next(line for line in lines if line["event"] == "reloaded")["changed"] == []
 
 
 async def test_a_bad_file_changes_nothing_and_says_why(tmp_path: Path) -> None:
@@ -167,8 +178,11 @@ def test_every_key_that_differs_is_named() -> None:
 
 async def test_a_feed_is_paused_and_resumed(tmp_path: Path, autojump_clock: MockClock) -> None:
     daemon = make_daemon(tmp_path)
+    daemon.spool.state = "open"  # it takes the row of the hole; nothing here needs it on disk
     switch, state = daemon.switches["okx_spot"], daemon.feeds[4]
     assert state.spec.name == "okx_spot"
+    notes = SideNotes()  # the daemon's spool is not open here
+    state.ledger = Ledger(daemon.clock.wall_ns, notes.gaps)
     state.add_instruments([instrument("BTC-USDT", feed="okx_spot", symbol="BTCUSDT")])
     state.want(["BTC-USDT"])
     runs: list[str] = []
@@ -185,7 +199,7 @@ async def test_a_feed_is_paused_and_resumed(tmp_path: Path, autojump_clock: Mock
         assert await daemon.desk.run("pause_feed", {"feed": "okx_spot"}) == "okx_spot is paused"
         await wait_all_tasks_blocked()
         assert (runs, state.state) == (["began", "ended"], "paused")
-        [gap] = daemon.ledger.open_gaps("okx_spot")
+        [gap] = notes.ledger
         assert (gap.symbol, gap.cause, gap.to_ns) == ("BTCUSDT", "paused", 0)
         told = await daemon.desk.run("pause_feed", {"feed": "okx_spot"})
         assert told == "okx_spot was paused already"

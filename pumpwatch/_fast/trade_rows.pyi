@@ -11,7 +11,6 @@ class Label(NamedTuple):
     symbol: str
     venue_symbol: str
 
-
 class RowsBuilder:
     def __init__(self, labels: Iterable[tuple[str, str, str, str]]) -> None: ...
     def add_window(self, label: int, window: Window, from_ns: int, to_ns: int) -> None: ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable
 
+import msgspec
 import structlog
 import trio
 
@@ -62,6 +63,12 @@ class FeedRun:
         self._gone: dict[str, tuple[int, float]] = {}  # rows then, and since when there was no more
         if config.redundancy > 1:
             feed.agreement = Agreement()
+
+    def use(self, config: FeedConfig) -> None:
+        """Other symbols and quotes, from the next list on; what they leave out stays subscribed."""
+        self._config = msgspec.structs.replace(
+            self._config, symbols=config.symbols, quotes=config.quotes
+        )
 
     async def target(self) -> Target:
         """Where the next connection goes, when it is its turn. Raises VenueError."""

@@ -73,6 +73,8 @@ class FeedState:
         self.ledger = ledger
         self.coverage = Coverage()
         self.subscribe_anew: Callable[[str], None] = lambda _: None  # who connects sets it
+        # Told of symbols that nothing carried before: from which moment on they are.
+        self.on_carried: Callable[[FeedState, list[str], int], None] = lambda *_: None
         self.agreement: Agreement | None = None  # with two connections per symbol
         self.counts_up = spec.counts_up
         self._intakes: dict[int, Intake] = {}  # of open connections
@@ -177,6 +179,7 @@ class FeedState:
             numbers = map(self.table.number, venue_symbols)
             self.agreement.carry(connection, {one: now_ns for one in numbers if one is not None})
         self.ledger.bound(self.spec, self._symbols(fresh), now_ns)
+        self.on_carried(self, fresh, now_ns)
 
     def refuse(self, venue_symbol: str, reason: str) -> bool:
         """The venue will not send it; returns whether that is news."""
@@ -292,6 +295,13 @@ class FeedState:
         """What was seen of a symbol; None: it is not among the instruments."""
         number = self.table.number(self._venue_symbols.get(symbol, ""))
         return None if number is None else self.table.position(number)
+
+    def heard_ns(self, venue_symbol: str) -> int:
+        """When a row of it last came on a stream that is open (our clock); 0: none did."""
+        number = self.table.number(venue_symbol)
+        if number is None:
+            return 0
+        return max((one.heard_ns(number) for one in self._intakes.values()), default=0)
 
     def _heard(self, intake: Intake, venue_symbol: str, since_ns: int = 1) -> bool:
         number = self.table.number(venue_symbol)

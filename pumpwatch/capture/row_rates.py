@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from math import inf
-
 from pumpwatch._fast.instruments import InstrumentTable
 
 SAMPLE_S = 5.0
@@ -17,7 +15,6 @@ class RowRates:
         self._table = table
         self._rows: list[int] = []
         self._rates: list[float] = []
-        self._moved_s: list[float] = []
         self._sampled_s = 0.0
 
     def sample(self, now_s: float) -> None:
@@ -30,18 +27,10 @@ class RowRates:
             if number == len(self._rows):
                 self._rows.append(rows)
                 self._rates.append(0.0)
-                self._moved_s.append(now_s)
                 continue
             rate = (rows - self._rows[number]) / span_s
-            if rate:
-                self._moved_s[number] = now_s
             self._rows[number] = rows
             self._rates[number] = max(rate, self._rates[number] * (1 - FORGET_SHARE))
-
-    def moved_s(self, venue_symbol: str) -> float:
-        """When a row was last found to have come; -inf: none is known."""
-        number = self._table.number(venue_symbol)
-        return -inf if number is None or number >= len(self._moved_s) else self._moved_s[number]
 
     def __call__(self, venue_symbol: str) -> float:
         """Rows a second; 0.0: none came, or nothing is known yet."""

@@ -32,6 +32,7 @@ BUDGET_SHARE = 0.4  # of the venue's budget; the rest is for holes and lists of 
 FRESH_S = 10.0  # a symbol is first compared when its subscription is so old
 RATE_FLOOR = 0.01  # rows a second: a symbol that does not trade is not left out for ever
 RETRY_S = 10.0
+IN_HAND_NS = 20 * 10**9  # a hole that is open for so long after its end may have a mute stream
 UNCHECKED_KEPT_S = 5.0
 TICK_S = 1.0
 CREDIT_S_MAX = 30.0  # so much of the share may pile up: one request may weigh more than a second's
@@ -79,15 +80,17 @@ class SilenceWatch:
 
     def _watched(self, now_s: float) -> Iterator[tuple[str, float]]:
         """Symbols that are carried and prove nothing by themselves, and when they are due."""
-        feed = self._feed
+        feed, now_ns = self._feed, self._feed.clock.wall_ns()
         for name in feed.coverage.wanted:
             if not feed.coverage.since_ns(name) or name not in feed.instruments:
                 self._checked_s.pop(name, None)
                 continue
             checked_s = self._checked_s.setdefault(name, now_s + FRESH_S - self.interval_s(name))
-            if feed.counts_up and now_s - self._backfill.rates.moved_s(name) < QUIET_S:
-                self._checked_s[name] = max(checked_s, self._backfill.rates.moved_s(name))
-                continue
+            if feed.counts_up:
+                quiet_s = (now_ns - feed.heard_ns(name)) / SECOND_NS
+                if quiet_s < QUIET_S:
+                    self._checked_s[name] = max(checked_s, now_s - quiet_s)
+                    continue
             yield name, checked_s + self.interval_s(name)
 
     def due(self, now_s: float, coins: frozenset[str]) -> list[tuple[tuple[bool, float], str]]:
@@ -139,7 +142,7 @@ class SilenceWatch:
     async def _check(self, name: str, now_s: float) -> None:
         feed = self._feed
         symbol = feed.instruments[name].symbol
-        if feed.ledger.open_of(feed.spec, symbol):
+        if self._is_in_hand(symbol):
             self._checked_s[name] = now_s
             return  # backfill reads the same list
         page, asker = feed.spec.recent, self._backfill.asker
@@ -160,9 +163,8 @@ class SilenceWatch:
             self._retry_s[name] = now_s + RETRY_S
             log.info("check_failed", feed=feed.spec.name, symbol=symbol, message=str(error))
             return
-        if feed.coverage.since_ns(name) + CLOCKS_APART_NS != since_ns or (
-            feed.ledger.open_of(feed.spec, symbol)
-        ):
+        is_broken = feed.coverage.since_ns(name) + CLOCKS_APART_NS != since_ns
+        if is_broken or self._is_in_hand(symbol):
             return  # it was cut meanwhile
         missing = passed_by(found, from_ns=from_ns, asked_ns=asked_ns)
         if missing:
@@ -170,22 +172,21 @@ class SilenceWatch:
         if found.rows:
             self._shown_ns[name] = found.rows[-1].exchange_ns
 
+    def _is_in_hand(self, symbol: str) -> bool:
+        """Whether a hole of it is open that will soon be closed, if the stream is back."""
+        latest_ns = self._feed.clock.wall_ns() - IN_HAND_NS
+        gaps = self._feed.ledger.open_of(self._feed.spec, symbol)
+        return any(not gap.to_ns or gap.to_ns > latest_ns for gap in gaps)
+
     def _compare_ids(self, name: str, trades: list[RestTrade], asked_ns: int) -> None:
-        """An id above all that came, and no stream that could still bring it."""
+        """Trades since the stream last brought one; REST may have brought them to us already."""
         feed = self._feed
-        symbol = feed.instruments[name].symbol
-        position = feed.position(symbol)
-        assert position is not None
-        unseen = [
-            trade
-            for trade in trades
-            if trade.order_id > position[1] and trade.exchange_ns < asked_ns - CLOCKS_APART_NS
+        last_ns = max(feed.heard_ns(name), feed.coverage.since_ns(name)) + CLOCKS_APART_NS
+        unheard = [
+            trade for trade in trades if last_ns < trade.exchange_ns < asked_ns - CLOCKS_APART_NS
         ]
-        begun_ns = feed.coverage.since_ns(name) + CLOCKS_APART_NS
-        if not position[1]:
-            unseen = [trade for trade in unseen if trade.exchange_ns > begun_ns]
-        if unseen:
-            self._open_mute(name, len(unseen))
+        if unheard:
+            self._open_mute(name, len(unheard))
 
     def _note_missing(
         self, name: str, found: Match, missing: list[Listed], from_ns: int, received_ns: int

@@ -27,16 +27,22 @@ from pumpwatch.dashboard.questions import Questions
 from pumpwatch.dashboard.view import SeatView
 from pumpwatch.errors import PumpWatchError, StatementError, UsageError
 from pumpwatch.log import redact_text
+from pumpwatch.store.window_reader import Windows
 from pumpwatch.version import VERSION
 
 log = structlog.get_logger()
 
 
 def make_app(
-    config: Config, clock: Clock, seat: SeatView, shared: SharedAnswers, questions: Questions,
+    config: Config,
+    clock: Clock,
+    seat: SeatView,
+    shared: SharedAnswers,
+    questions: Questions,
+    windows: Windows,
     desk: ActionDesk,
-) -> Litestar:  # fmt: skip
-    """The application; it reads ``seat`` and asks ``questions``."""
+) -> Litestar:
+    """The application; it reads ``seat`` and asks ``questions`` and ``windows``."""
     return Litestar(
         route_handlers=[
             *routes_standing.HANDLERS, *routes_questions.HANDLERS, *routes_page.HANDLERS,
@@ -52,7 +58,8 @@ def make_app(
             Exception: _bug,
         },
         state=routes_standing.state_of(
-            config=config, clock=clock, seat=seat, shared=shared, questions=questions, desk=desk,
+            config=config, clock=clock, seat=seat, shared=shared, questions=questions,
+            windows=windows, desk=desk,
             live=Live(seat),
         ),
         openapi_config=OpenAPIConfig(

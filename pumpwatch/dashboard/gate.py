@@ -175,7 +175,10 @@ class _Answer:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             message["headers"] = [*message.get("headers", ()), *HEADERS]
-        await self._send(message)
+        # Whole or not at all: cut off by the deadline in the middle of a message, Hypercorn and h11
+        # disagree about where they are. The server bounds each send by itself (SEND_S_MAX).
+        with trio.CancelScope(shield=True):
+            await self._send(message)
 
     async def refuse(self, status: int, refusal: Refusal, *more: tuple[bytes, bytes]) -> None:
         """JSON that says why there is no answer."""

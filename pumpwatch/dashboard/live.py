@@ -1,4 +1,4 @@
-"""Server-sent events: one document a second, encoded once for all who listen."""
+"""Server-sent events: a document a second, encoded once for all who listen; listings at once."""
 
 from __future__ import annotations
 
@@ -59,6 +59,7 @@ class Events:
         self._live = live
         self._seat = seat
         self._sent: Standing | None = None
+        self._told = seat.announcements
 
     def __aiter__(self) -> Events:
         return self
@@ -69,8 +70,12 @@ class Events:
             self._sent = self._seat.standing
             return b"retry: 2000\n\n" + self._live.first() + self._live.moment()
         with trio.move_on_after(KEEPALIVE_S):
-            while self._seat.standing is self._sent:
+            while self._seat.standing is self._sent and self._seat.announcements == self._told:
                 await self._seat.looked.wait()
+        news = self._seat.announcements - self._told
+        if news:
+            self._told += news
+            return b"".join(_frame("listing", one) for one in list(self._seat.announced)[-news:])
         if self._seat.standing is self._sent:
             return b": nothing new\n\n"
         self._sent = self._seat.standing
@@ -78,4 +83,8 @@ class Events:
 
 
 def _event(name: str, document: object) -> bytes:
-    return b"event: " + name.encode() + b"\ndata: " + msgspec.json.encode(document) + b"\n\n"
+    return _frame(name, msgspec.json.encode(document))
+
+
+def _frame(name: str, document: bytes) -> bytes:
+    return b"event: " + name.encode() + b"\ndata: " + document + b"\n\n"

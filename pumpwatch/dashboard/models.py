@@ -118,6 +118,31 @@ class TradesAnswer(msgspec.Struct, frozen=True, kw_only=True):
     source: str
 
 
+class InstrumentRow(msgspec.Struct, frozen=True, kw_only=True):
+    """An instrument that a window took rows of, or why it took none."""
+
+    venue_symbol: str
+    symbol: str
+    base: str
+    unit: int  # how many coins one base is
+    status: str
+    used: bool
+    note: str
+
+
+class WindowFeed(msgspec.Struct, frozen=True, kw_only=True):
+    """One feed of a window; covered: of that span all that came is in the answer."""
+
+    feed: str
+    rows: int
+    source: str
+    covered_from: str | None
+    covered_to: str | None
+    open_gaps: int
+    instruments: list[InstrumentRow]
+    note: str
+
+
 class WindowAnswer(
     msgspec.Struct, frozen=True, kw_only=True, rename={"start": "from", "end": "to"}
 ):
@@ -130,7 +155,8 @@ class WindowAnswer(
     count: int
     limit: int
     truncated: bool
-    source: str
+    source: str  # memory, database, both
+    feeds: list[WindowFeed]
 
 
 class GapRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -171,9 +197,10 @@ class ListingsAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ListingAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """One announced coin, and what its window holds per feed."""
+    """One announced coin, what its window holds per feed, and its bundle's name below listings/."""
 
     listing: ListingStanding
+    bundle: str | None
     start: str
     end: str
     rows_by_feed: dict[str, int]

@@ -22,6 +22,7 @@ from pumpwatch.dashboard.view import SeatView
 from pumpwatch.errors import PumpWatchError
 from pumpwatch.store.server import ServerAddress, write_runtime
 from pumpwatch.store.sql import Sql
+from pumpwatch.store.window_reader import Windows
 
 log = structlog.get_logger()
 
@@ -36,6 +37,7 @@ async def run_page(
     seat: SeatView,
     desk: ActionDesk,
     address: ServerAddress,
+    windows: Windows,
     *,
     on_address: Callable[[str], None] = lambda url: None,
 ) -> None:
@@ -45,7 +47,7 @@ async def run_page(
     """
     while True:
         try:
-            await _serve(config, clock, seat, desk, address, on_address)
+            await _serve(config, clock, seat, desk, address, windows, on_address)
         except* (OSError, PumpWatchError) as group:
             place = config.dashboard.bind
             log.error("page_not_served", bind=place, message=_first_line(group))  # noqa: TRY400
@@ -60,6 +62,7 @@ async def _serve(
     seat: SeatView,
     desk: ActionDesk,
     address: ServerAddress,
+    windows: Windows,
     on_address: Callable[[str], None],
 ) -> None:
     token = ensure_token(config)
@@ -69,7 +72,7 @@ async def _serve(
     own_sql = Sql(address, readonly=True, timeout_s=QUERY_S_MAX, connections_max=1)
     try:
         shared = SharedAnswers(seat, BUILDERS)
-        app = make_app(config, clock, seat, shared, questions, desk)
+        app = make_app(config, clock, seat, shared, questions, windows, desk)
         gate = Gate(
             app, policy_of(config, token), seat, shared,  # type: ignore[arg-type]
             per_s=config.dashboard.requests_per_s_max,

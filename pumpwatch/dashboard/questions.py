@@ -54,14 +54,11 @@ class Questions:
         limit: int,
         exchange: str | None,
         market_type: str | None,
-        symbol: str | None,
     ) -> list[TradeRow]:
-        """The newest trades of the last hour, newest first."""
+        """The newest trades of the last hour, of whatever symbol, newest first."""
         conditions = ["timestamp >= cast(%s AS TIMESTAMP_NS)"]
         params: list[object] = [now_ns - RECENT_NS]
-        for column, value in (
-            ("exchange", exchange), ("market_type", market_type), ("symbol", symbol),
-        ):  # fmt: skip
+        for column, value in (("exchange", exchange), ("market_type", market_type)):
             if value is not None:
                 conditions.append(f"{column} = %s")
                 params.append(value)
@@ -69,19 +66,6 @@ class Questions:
             f"SELECT {TRADE_COLUMNS} FROM trades WHERE {' AND '.join(conditions)}"
             " ORDER BY timestamp DESC LIMIT %s",
             [*params, limit],
-        )
-        return [_trade(row) for row in rows]
-
-    async def window(self, symbols: Sequence[str], span: Span, limit: int) -> list[TradeRow]:
-        """Trades of some symbols in a span, oldest first, at most ``limit``."""
-        if not symbols:
-            return []
-        places = ", ".join(["%s"] * len(symbols))
-        rows = await self._ask(
-            f"SELECT {TRADE_COLUMNS} FROM trades WHERE timestamp >= cast(%s AS TIMESTAMP_NS)"
-            f" AND timestamp < cast(%s AS TIMESTAMP_NS) AND symbol IN ({places})"
-            " ORDER BY timestamp, exchange, market_type, sequence_number LIMIT %s",
-            [span.from_ns, span.to_ns, *symbols, limit],
         )
         return [_trade(row) for row in rows]
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from litestar import get
+import msgspec
+from litestar import Response, get
 from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
 from litestar.handlers import HTTPRouteHandler
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, QueryParameter
 
 from pumpwatch.clock import Clock
@@ -34,8 +36,11 @@ from pumpwatch.dashboard.parameters import (
     check_span,
     check_symbol,
 )
-from pumpwatch.dashboard.questions import OPEN_STATES, Questions
+from pumpwatch.dashboard.questions import OPEN_STATES, RECENT_NS, Questions
+from pumpwatch.dashboard.windows import feed_row, feeds_of
 from pumpwatch.moments import iso_ns, parse_iso_ns
+from pumpwatch.store.window_model import WindowQuestion
+from pumpwatch.store.window_reader import Windows
 
 
 def _query(description: str, name: str | None = None, **schema: Any) -> QueryParameter:
@@ -65,29 +70,52 @@ Seconds = Annotated[
 ]
 
 
-@get("/api/trades/recent", summary="The newest trades")
+def _json(head: msgspec.Struct, trades: bytes) -> Response[bytes]:
+    """An answer whose rows are JSON already: they take the place of its empty list."""
+    body = msgspec.json.encode(head).replace(b'"trades":[]', b'"trades":' + trades, 1)
+    return Response(body, media_type="application/json")
+
+
+@get(
+    "/api/trades/recent",
+    summary="The newest trades",
+    responses={200: ResponseSpec(TradesAnswer, generate_examples=False, description="Trades")},
+)
 async def trades_recent(
     state: State,
     limit: Limit = None,
     exchange: Exchange = None,
     market_type: MarketType = None,
     symbol: Symbol = None,
-) -> TradesAnswer:
+) -> Response[Any]:
     """Of the last hour, newest first."""
-    questions: Questions = state.questions
-    clock: Clock = state.clock
     rows_max = check_number("limit", limit, 100, 1, LIMIT_MAX)
-    trades = await questions.recent(
-        clock.wall_ns(),
-        limit=rows_max,
-        exchange=check_exchange(exchange),
-        market_type=check_market_type(market_type),
-        symbol=check_symbol("symbol", symbol),
+    check_exchange(exchange)
+    check_market_type(market_type)
+    check_symbol("symbol", symbol)
+    if symbol is None:  # of all symbols: what comes first by time is the table's to say
+        questions: Questions = state.questions
+        clock: Clock = state.clock
+        trades = await questions.recent(
+            clock.wall_ns(), limit=rows_max, exchange=exchange, market_type=market_type
+        )
+        return Response(
+            TradesAnswer(trades=trades, count=len(trades), limit=rows_max, source="database")
+        )
+    windows: Windows = state.windows
+    feeds = feeds_of(exchange, market_type)
+    answer = await windows.recent(symbol, feeds, RECENT_NS, rows_max)
+    head = TradesAnswer(
+        trades=[], count=min(len(answer), rows_max), limit=rows_max, source=answer.source
     )
-    return TradesAnswer(trades=trades, count=len(trades), limit=rows_max, source="sql")
+    return _json(head, answer.trades.json(rows_max, newest_first=True))
 
 
-@get("/api/trades/window", summary="The trades around a moment")
+@get(
+    "/api/trades/window",
+    summary="The trades around a moment",
+    responses={200: ResponseSpec(WindowAnswer, generate_examples=False, description="Trades")},
+)
 async def trades_window(
     state: State,
     symbol: Symbol = None,
@@ -98,10 +126,10 @@ async def trades_window(
     start: From = None,
     end: To = None,
     limit: Limit = None,
-) -> WindowAnswer:
+) -> Response[Any]:
     """Of a symbol, or of a coin on all feeds: around ``at``, or between ``from`` and ``to``."""
     config: Config = state.config
-    questions: Questions = state.questions
+    windows: Windows = state.windows
     if (symbol is None) == (coin is None):
         raise ParameterError("symbol", "either symbol or coin")
     span = check_span(
@@ -111,21 +139,26 @@ async def trades_window(
     rows_max = check_number("limit", limit, LIMIT_MAX, 1, LIMIT_MAX)
     check_symbol("symbol", symbol)
     check_symbol("coin", coin)
-    symbols = [symbol] if symbol is not None else await questions.symbols_of(coin or "")
+    question = WindowQuestion(
+        from_ns=span.from_ns, to_ns=span.to_ns, coin=coin or "",
+        symbols=() if symbol is None else (symbol,),
+    )  # fmt: skip
+    answer, truncated = await windows.head(question, rows_max)
+    symbols = [symbol] if symbol is not None else answer.symbols
     if not symbols:
         raise NotFoundException(detail=f"no feed has listed an instrument of {coin}")
-    rows = await questions.window(symbols, span, rows_max + 1)
-    trades = rows[:rows_max]
-    return WindowAnswer(
+    head = WindowAnswer(
         symbols=symbols,
         start=iso_ns(span.from_ns),
         end=iso_ns(span.to_ns),
-        trades=trades,
-        count=len(trades),
+        trades=[],
+        count=min(len(answer), rows_max),
         limit=rows_max,
-        truncated=len(rows) > rows_max,
-        source="sql",
+        truncated=truncated,
+        source=answer.source,
+        feeds=[feed_row(one) for one in answer.feeds if one.instruments or one.rows],
     )
+    return _json(head, answer.trades.json(rows_max))
 
 
 @get("/api/gaps", summary="The ledger of holes")
@@ -181,6 +214,7 @@ async def listing(
     symbols = await questions.symbols_of(coin_symbol)
     return ListingAnswer(
         listing=found,
+        bundle=str(bundle) if (bundle := (found.certificate or {}).get("bundle")) else None,
         start=iso_ns(span.from_ns),
         end=iso_ns(span.to_ns),
         rows_by_feed=await questions.rows_by_feed(symbols, span),

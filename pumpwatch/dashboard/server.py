@@ -152,6 +152,9 @@ class PageServer:
             ).run()  # fmt: skip
         except* (trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # the client went while it was answered
+        except* Exception:
+            # One connection's fault must not end everybody's: found by the drill of the console.
+            log.exception("page_connection_failed")
         finally:
             self._open.discard(bounded)
             with trio.CancelScope(shield=True):

@@ -15,7 +15,9 @@ class SeatView(Protocol):
     """The seat (seat.py), seen from the page."""
 
     standing: Standing
-    looked: trio.Event  # set and replaced each time ``standing`` is
+    looked: trio.Event  # set and replaced each time ``standing`` is, and with an announcement
+    announced: deque[bytes]  # listings as JSON documents, newest last
+    announcements: int  # so far
     history: deque[tuple[int, ...]]  # rows a second by feed, newest last
     query_times: TimesBySource
     tables: TablesStanding | None

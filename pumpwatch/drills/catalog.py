@@ -17,6 +17,8 @@ from pumpwatch.drills import (
     console,
     crash,
     disk,
+    gaps,
+    listing,
     outage,
     poison,
     power,
@@ -42,6 +44,16 @@ DRILLS = {
     "crash": Drill(
         crash.run, "SIGKILL of the daemon, and a fifth as often of the database",
         "kills of the daemon", 3, 300, 20_000,
+    ),
+    "gaps": Drill(
+        gaps.run, "faults of the feeds: rows kept back, cuts, silences, closed doors",
+        "faults", 48, 500, 20_000,
+    ),
+    "replace": Drill(
+        gaps.run_replace, "connections that venues end by plan", "ends", 12, 200, 50_000,
+    ),
+    "blackout": Drill(
+        gaps.run_blackout, "all feeds out of reach", "seconds of it", 10, 600, 10_000,
     ),
     "outage": Drill(
         outage.run, "the database stopped, killed, hanging, refusing, cut off",
@@ -70,6 +82,10 @@ DRILLS = {
     "retention": Drill(
         retention.run, "40 days on a small disk at 60, 75, 88 and 96 %", "full disks", 1, 5, 8_000,
     ),
+    "listing": Drill(
+        listing.run, "notices and traps; rows withheld, the daemon killed", "notices", 50, 200,
+        1_500,
+    ),
     "shutdown": Drill(
         shutdown.run, "SIGTERM under load, every other time twice", "ends", 2, 20, 50_000,
     ),
@@ -84,6 +100,7 @@ def play(
     is_long: bool,
     rate_per_s: int | None,
     folder: Path | None,
+    with_backfill: bool = True,
 ) -> tuple[int, str]:
     """Play one drill; returns the exit code and its JSON line.
 
@@ -96,6 +113,7 @@ def play(
     order = Order(
         folder=place, seed=seed, count=count or (drill.count_long if is_long else drill.count),
         rate_per_s=drill.rate_per_s if rate_per_s is None else rate_per_s,
+        with_backfill=with_backfill,
     )  # fmt: skip
     # Told to end, it must still end what it started, and unmount what it mounted.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -176,7 +176,11 @@ class Console:
         self.outcome.expect(len(fired) == 1 and len(titles) == 2, f"{told}: {titles}")
 
     async def _has_status(self, path: str, status: int) -> bool:
-        return (await self.client.get(path)).status_code == status
+        try:
+            return (await self.client.get(path)).status_code == status
+        except httpx.HTTPError:
+            self.daemon.expect_running()
+            return False
 
     async def until_told(self, word: str, what: str, since_s: float, within_s: float) -> None:
         """Note how long it takes until a message about ``word`` came."""

@@ -15,6 +15,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     count: int  # of whatever the drill counts: kills, outages, full disks
     rate_per_s: int
+    with_backfill: bool = True  # False is a control: drills of holes must fail then
 
 
 class Outcome(msgspec.Struct, kw_only=True):

@@ -110,6 +110,12 @@ class DaemonProcess:
                 await trio.sleep(POLL_S)
         raise DrillError(f"not {what} within {within_s:g} s: {self.status()}; {self.log_tail()}")
 
+    def expect_running(self) -> None:
+        """Raises DrillError with the end of its log where it has ended by itself."""
+        assert self.process is not None
+        if self.process.poll() is not None:
+            raise DrillError(f"the daemon ended with {self.exit_code}: {self.log_tail()}")
+
     def log_tail(self) -> str:
         """The end of its output."""
         return self.log_file.read_text(errors="replace")[-4000:] if self.log_file.exists() else ""

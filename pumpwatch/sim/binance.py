@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import re
-from functools import cached_property
 from typing import Any, Self
 
 from pumpwatch.sim.digits import fixed, taken_apart
@@ -37,6 +36,7 @@ from pumpwatch.sim.venue import (
     Upgrade,
     Venue,
     json_answer,
+    read_object,
     texts_of,
 )
 
@@ -62,7 +62,7 @@ class BinanceSession(Session):
         self, venue: Binance, dialect: str, keepalive: Keepalive, *, is_silent: bool
     ) -> None:
         super().__init__(venue, dialect)
-        self._known = venue.by_stream
+        self._market = venue.market
         self.keepalive = keepalive
         self._is_silent = is_silent  # the wrong route: acks, but no trade ever
         self._frames = Budget(venue.frames_per_s, 1.0)
@@ -103,6 +103,17 @@ class BinanceSession(Session):
             return self._refused(f"unknown variant `{request['method']}`", request_id)
         return self.subscribe(streams, done)
 
+    def refusal(self, text: str) -> list[Action]:
+        """As for any request that cannot be taken."""
+        request = read_object(text) or {}
+        if request.get("method") != "SUBSCRIBE":
+            return []
+        return self._refused("too many requests in flight", request.get("id"))
+
+    def farewell(self) -> list[str]:
+        """The event of 2026-05."""
+        return [f'{{"e":"serverShutdown","E":{self.venue.clock.wall_ns() // 10**6}}}']
+
     def subscribe(self, streams: list[str], *first: Action) -> list[Action]:
         """Add streams; unknown ones are accepted and never send."""
         if len(self._streams | set(streams)) > STREAMS_MAX:
@@ -111,7 +122,15 @@ class BinanceSession(Session):
         return [*first, *self.add([] if self._is_silent else self._named(streams))]
 
     def _named(self, streams: list[str]) -> list[Instrument]:
-        return [self._known[stream] for stream in streams if stream in self._known]
+        found = []
+        for stream in streams:
+            name, _, kind = stream.partition("@")
+            instrument = self._market.by_name.get(name.upper())
+            if instrument is None or instrument.status not in ("trading", "prelaunch"):
+                continue
+            if kind == "trade" and name == name.lower():
+                found.append(instrument)
+        return found
 
     @staticmethod
     def _refused(why: str, request_id: Any) -> list[Action]:
@@ -130,15 +149,6 @@ class Binance(Venue):
     weights: dict[str, float]
     weight_per_minute: float
     keepalive: Keepalive
-
-    @cached_property
-    def by_stream(self) -> dict[str, Instrument]:
-        """Instruments that trade, by their stream."""
-        return {
-            f"{one.venue_symbol.lower()}@trade": one
-            for one in self.market.instruments
-            if one.status == "trading"
-        }
 
     def first_numbers(self, instrument: Instrument, rng: random.Random) -> tuple[int, int]:
         """Ids of seven to ten digits; a coin listed a moment ago begins low."""
@@ -216,7 +226,7 @@ class Binance(Venue):
             return json_answer([
                 {"symbol": one.venue_symbol, "lastPrice": str(one.price), "volume": "1000",
                  "quoteVolume": f"{1e9 / (one.index + 1):.2f}"}
-                for one in self.market.instruments
+                for one in self.market.listed
             ])  # fmt: skip
         return self._trades(name, request)
 
@@ -327,7 +337,7 @@ class BinanceSpot(Binance):
                  "filters": [{"filterType": "PRICE_FILTER",
                               "tickSize": fixed(1, one.price_decimals)}],
                  "permissions": ["SPOT"]}
-                for one in self.market.instruments
+                for one in self.market.listed
             ],
         }  # fmt: skip
 
@@ -416,7 +426,7 @@ class BinanceFutures(Binance):
                  "quotePrecision": 8, "underlyingType": "COIN", "underlyingSubType": [],
                  "filters": [], "orderTypes": ["LIMIT", "MARKET"],
                  "timeInForce": ["GTC", "IOC", "FOK", "GTX"]}
-                for one in self.market.instruments
+                for one in self.market.listed
             ],
         }  # fmt: skip
 

@@ -80,6 +80,14 @@ class BybitSession(Session):
         change = self.add if operation == "subscribe" else self.remove
         return [self._reply(True, said, request_id, operation), *change(instruments)]
 
+    def refusal(self, text: str) -> list[Action]:
+        """The whole request fails, and no topic is to blame."""
+        request = read_object(text) or {}
+        if request.get("op") != "subscribe":
+            return []
+        why = "Too many visits. Exceeded the API Rate Limit."
+        return [Refuse(why), self._reply(False, why, request.get("req_id"), "subscribe")]
+
     @property
     def _is_spot(self) -> bool:
         return self.venue.name == "bybit_spot"
@@ -182,7 +190,7 @@ class Bybit(Venue):
                 return self._good([
                     {"symbol": one.venue_symbol, "lastPrice": str(one.price), "volume24h": "1000",
                      "turnover24h": f"{1e9 / (one.index + 1):.2f}"}
-                    for one in self.market.instruments
+                    for one in self.market.listed
                 ])  # fmt: skip
 
     def _wrong(self, what: str) -> Answer:
@@ -262,7 +270,7 @@ class BybitSpot(Bybit):
              "innovation": "0", "status": status[one.status],
              "lotSizeFilter": {"basePrecision": fixed(1, one.quantity_decimals)},
              "priceFilter": {"tickSize": fixed(1, one.price_decimals)}}
-            for one in self.market.instruments
+            for one in self.market.listed
         ])  # fmt: skip
 
 
@@ -316,8 +324,8 @@ class BybitFutures(Bybit):
                   "halted": "Settling"}  # fmt: skip
         start = request.number("cursor", 0)
         end = start + request.number("limit", 500, PAGE_ROWS_MAX)
-        rows = self.market.instruments[start:end]
-        cursor = str(end) if end < len(self.market.instruments) else ""
+        rows = self.market.listed[start:end]
+        cursor = str(end) if end < len(self.market.listed) else ""
         return self._good([
             {"symbol": one.venue_symbol, "contractType": one.listed["contractType"],
              "status": status[one.status], "baseCoin": one.base, "quoteCoin": one.quote,

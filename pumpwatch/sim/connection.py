@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
@@ -44,6 +44,40 @@ class Connection:
         self._on_subscribed = on_subscribed
         self._verdicts: list[Action] = []  # found between two messages
         self._wake = trio.Event()
+
+    # --- faults -----------------------------------------------------------------------------------
+
+    @property
+    def subscribed(self) -> list[str]:
+        """The venue's names of what it carries."""
+        return [] if self.session is None else list(self.session.subscribed)
+
+    async def cut(self, how: str) -> None:
+        """End it without a word."""
+        if self.link is not None:
+            await self.link.cut(how)
+
+    def silence(self, *, is_deaf: bool) -> None:
+        """Send nothing more; deaf: read nothing either."""
+        if self.link is not None:
+            self.link.silence(is_deaf=is_deaf)
+
+    def resume(self) -> None:
+        """The end of a silence."""
+        if self.link is not None:
+            self.link.resume()
+
+    async def announce_end(self, within_s: float, texts: Sequence[str] | None = None) -> None:
+        """Say so (``texts``: other than the venue's words for it), and close it then."""
+        if self.session is None or self.link is None:
+            return
+        for text in self.session.farewell() if texts is None else texts:
+            self.link.push(single_chunk(text))
+        await trio.sleep(within_s)
+        self._verdicts.append(End(self.session.keepalive.code, "planned", "planned end"))
+        self._wake.set()
+
+    # --- its life ---------------------------------------------------------------------------------
 
     async def run(
         self, stream: trio.abc.Stream, head: bytes, upgrade: Upgrade, stopping: trio.Event
@@ -116,7 +150,9 @@ class Connection:
             now_s = trio.current_time()
             timers.heard(now_s)
             text = message if isinstance(message, str) else message.decode("utf-8", "replace")
-            await self._act(socket, session.received(text, now_s))
+            is_refusing = now_s < self.venue.refuses_until_s
+            actions = session.refusal(text) if is_refusing else []
+            await self._act(socket, actions or session.received(text, now_s))
 
     async def _act(self, socket: WebSocketConnection, actions: list[Action]) -> None:
         assert self.session is not None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -21,11 +22,27 @@ from pumpwatch.sim.frames import (
 )
 from pumpwatch.sim.generate import Draw, Messages
 from pumpwatch.sim.instruments import Entry, Instrument
-from pumpwatch.sim.outgoing import SharedStream, batch_chunk
+from pumpwatch.sim.outgoing import Chunk, SharedStream, batch_chunk
 from pumpwatch.sim.tape import Batch, Tape
 from pumpwatch.sim.venue import Venue
 
 Flags = npt.NDArray[np.bool_]
+Push = Callable[[SharedStream, Chunk], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Outlet:
+    """Where a tick's chunks go, and whose rows they deliver."""
+
+    tape: Tape
+    batch: Batch
+    some: Ints | None  # the rows of the batch that are sent; None: all
+    push: Push
+
+    def send(self, link: SharedStream, data: bytes, ends: Ints, until: Ints, rows: Ints) -> None:
+        """Frames for one link; ``rows`` count within those that are sent."""
+        rows = rows if self.some is None else self.some[rows]
+        self.push(link, batch_chunk(self.tape, self.batch, data, ends, until, rows))
 
 
 class Dialect:
@@ -79,10 +96,19 @@ class Dialect:
                 ends, until = np.array([len(data)]), np.array([len(rows)])
                 link.push(batch_chunk(self._tape, batch, data, ends, until, rows))
 
-    def send(self, draw: Draw, keys: Words, offsets: Ints) -> None:
-        """A tick's trades to all who want some of them."""
-        if not self.links:
+    def send(
+        self,
+        draw: Draw,
+        keys: Words,
+        offsets: Ints,
+        some: Ints | None = None,
+        push: Push = SharedStream.push,
+    ) -> None:
+        """A tick's trades, or ``some`` of them (ascending), to all who want them."""
+        if not self.links or (some is not None and not len(some)):
             return
+        outlet = Outlet(self._tape, draw.batch, some, push)
+        draw = draw if some is None else draw.part(some)
         batch = draw.batch
         columns = Columns(
             batch.symbol, batch.row, batch.ns, batch.number, batch.sequence, keys, offsets
@@ -93,7 +119,7 @@ class Dialect:
         if messages is None:
             pieces = cut(rows)
             for link, wants in zip(self.links, self.wants, strict=True):
-                self._push_single(link, wants, batch, pieces, lengths)
+                self._push_single(link, wants, batch, pieces, lengths, outlet)
             return
         heads = Columns(
             messages.symbol, np.zeros_like(messages.ns), messages.ns, messages.sequence,
@@ -101,11 +127,13 @@ class Dialect:
         )  # fmt: skip
         pieces, frame_bytes = self._bundle(messages, rows, lengths, heads)
         for link, wants in zip(self.links, self.wants, strict=True):
-            self._push_bundled(link, wants, batch, messages, pieces, frame_bytes)
+            self._push_bundled(link, wants, messages, pieces, frame_bytes, outlet)
 
+    @staticmethod
     def _push_single(
-        self, link: SharedStream, wants: Flags, batch: Batch, pieces: list[bytes], lengths: Ints
-    ) -> None:
+        link: SharedStream, wants: Flags, batch: Batch, pieces: list[bytes], lengths: Ints,
+        outlet: Outlet,
+    ) -> None:  # fmt: skip
         chosen = np.flatnonzero(wants[batch.symbol])
         if not len(chosen):
             return
@@ -113,8 +141,7 @@ class Dialect:
         if len(chosen) < len(pieces):
             some, lengths = _pick(pieces, chosen), lengths[chosen]
         until = np.arange(1, len(chosen) + 1)
-        data = b"".join(some)
-        link.push(batch_chunk(self._tape, batch, data, np.cumsum(lengths), until, chosen))
+        outlet.send(link, b"".join(some), np.cumsum(lengths), until, chosen)
 
     def _bundle(
         self, messages: Messages, rows: Bytes, lengths: Ints, columns: Columns
@@ -147,14 +174,14 @@ class Dialect:
             frame_bytes[at] = payload[at] + len(head)
         return pieces + cut(rows), frame_bytes
 
+    @staticmethod
     def _push_bundled(
-        self,
         link: SharedStream,
         wants: Flags,
-        batch: Batch,
         messages: Messages,
         pieces: list[bytes],
         frame_bytes: Ints,
+        outlet: Outlet,
     ) -> None:
         chosen = np.flatnonzero(wants[messages.symbol])
         if not len(chosen):
@@ -167,10 +194,7 @@ class Dialect:
         rows = np.repeat(starts, with_head) + nth - 1
         order = np.where(nth == 0, np.repeat(chosen, with_head), rows + len(messages.rows))
         data = b"".join(_pick(pieces, order))
-        link.push(
-            batch_chunk(self._tape, batch, data, np.cumsum(frame_bytes[chosen]),
-                        np.cumsum(counts), rows[nth > 0])
-        )  # fmt: skip
+        outlet.send(link, data, np.cumsum(frame_bytes[chosen]), np.cumsum(counts), rows[nth > 0])
 
 
 def _pick(pieces: list[bytes], chosen: Ints) -> Sequence[bytes]:

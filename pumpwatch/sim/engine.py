@@ -19,6 +19,7 @@ WHOLE_EVERY_S = 10.0  # where messages may hold 1,000 trades, one does that ofte
 MERGED_EVERY_S = 1.0  # where a venue merges trades
 MERGED_ROWS_MAX = 5
 WHOLE_RATE_MIN = 200.0  # trades a second of a feed; below, such a message would silence it for long
+LATE_NS_MAX = 10 * 10**9  # nothing is kept back for longer
 FADE = 0.7  # the n-th symbol trades n**-FADE times as often as the first
 
 
@@ -30,7 +31,7 @@ class Engine:
         self.stopped = trio.Event()
         self.started_s: float | None = None
         self.throttled_s = 0.0  # time in which a market had only readers that were far behind
-        self._subscribed = trio.Event()
+        self.subscribed = trio.Event()
         self._settings = settings
         self._clock = clock
         self._rng = np.random.default_rng((settings.seed, 99))
@@ -47,7 +48,7 @@ class Engine:
 
     async def run(self, seconds: float | None = None) -> None:
         """Trade until ``stop`` (or so many seconds after the first subscription)."""
-        await self._subscribed.wait()
+        await self.subscribed.wait()
         started_s = self.started_s = trio.current_time()
         last_s, last_ns = started_s, self._clock.wall_ns()
         next_s = started_s
@@ -61,15 +62,17 @@ class Engine:
             self.tick(now_s - started_s, min(now_s - last_s, CATCH_UP_S), last_ns, now_ns)
             last_s, last_ns = now_s, now_ns
         self.stopped.set()
+        for market in self.markets:
+            market.send_late(last_ns + LATE_NS_MAX)
 
     def somebody_subscribed(self) -> None:
         """There is a reader: trading may begin."""
-        self._subscribed.set()
+        self.subscribed.set()
 
     def stop(self) -> None:
         """No more trades."""
         self.stopped.set()
-        self._subscribed.set()
+        self.subscribed.set()
 
     def tick(self, now_s: float, elapsed_s: float, start_ns: int, end_ns: int) -> None:
         """One tick of all markets."""
@@ -78,6 +81,7 @@ class Engine:
         wants_whole = now_s >= self._next_whole_s
         wants_burst = bool(self._settings.burst_rows) and now_s >= self._next_burst_s
         for market in self.markets:
+            market.send_late(end_ns)
             symbols = market.active()
             if not len(symbols):
                 self._credit[market.name] = 0.0

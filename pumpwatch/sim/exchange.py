@@ -10,16 +10,19 @@ from typing import Any
 import trio
 
 from pumpwatch.clock import Clock
+from pumpwatch.errors import UsageError
 from pumpwatch.sim.binance import BinanceFutures, BinanceSpot
 from pumpwatch.sim.boards import BOARDS, Boards
 from pumpwatch.sim.bybit import BybitFutures, BybitSpot
 from pumpwatch.sim.connection import Connection
 from pumpwatch.sim.engine import Engine
+from pumpwatch.sim.faults import Fault, read_plan
 from pumpwatch.sim.gate import GateFutures, GateSpot
 from pumpwatch.sim.kucoin import KucoinFutures, KucoinSpot
 from pumpwatch.sim.market import Market
 from pumpwatch.sim.okx import OkxFutures, OkxSpot
 from pumpwatch.sim.phemex import PhemexFutures, PhemexSpot
+from pumpwatch.sim.player import FaultPlayer
 from pumpwatch.sim.server import MALFORMED, serve_client
 from pumpwatch.sim.settings import SimSettings
 from pumpwatch.sim.truth import TruthLog
@@ -70,6 +73,8 @@ class Exchange:
             limits=settings.rest_limits, time_scale=settings.time_scale,
         )  # fmt: skip
         self.truth = TruthLog(truth_dir, self.markets)
+        self.faults = FaultPlayer(self.venues, self.connections, clock, truth_dir)
+        self.plan: list[Fault] = []  # to be played from the first subscription on
 
     def listen_at(self, host: str, port: int, *, tls: bool = False) -> dict[str, dict[str, str]]:
         """Tell the venues where they are; returns each feed's URLs."""
@@ -96,6 +101,8 @@ class Exchange:
             await self.boards.sockets.serve(stream, head, upgrade)
             return
         venue = self.venues.get(name)
+        if venue is not None and self.faults.is_refused(name, trio.current_time()):
+            return
         if venue is None:
             await stream.send_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
             return
@@ -118,8 +125,11 @@ class Exchange:
         venue = self.venues.get(name)
         if venue is None:
             return NOT_FOUND
+        if self.faults.is_refused(name, trio.current_time()):
+            raise trio.BrokenResourceError("refused")  # the connection ends without an answer
         try:
-            answer = venue.answer(request, trio.current_time())
+            answer = await self.faults.rest_answer(name, trio.current_time())
+            answer = answer or venue.answer(request, trio.current_time())
         except ValueError:  # a number in the query that is none
             answer = MALFORMED
         venue.counts.rest[f"{request.path} {answer.status}"] += 1
@@ -136,7 +146,19 @@ class Exchange:
                 return json_answer(await self.drain())
             case "POST", "/flush":
                 return json_answer(self.truth.flush())
+            case "GET", "/faults":
+                return json_answer(self.faults.played)
+            case "POST", "/faults":
+                return self._take_faults(request)
         return NOT_FOUND
+
+    def _take_faults(self, request: Request) -> Answer:
+        try:
+            plan = read_plan(request.body)
+            self.faults.give(plan, trio.current_time())
+        except UsageError as error:
+            return json_answer({"message": str(error)}, 400)
+        return json_answer({"taken": len(plan)})
 
     def _open_connections(self, exchange: str) -> int:
         """Both feeds of an exchange together."""
@@ -178,8 +200,13 @@ class Exchange:
         """Trade until stopped, writing the truth as it goes."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._flush_often)
+            nursery.start_soon(self._play_plan)
             await self.engine.run(seconds)
             nursery.cancel_scope.cancel()
+
+    async def _play_plan(self) -> None:
+        await self.engine.subscribed.wait()
+        self.faults.give(self.plan, trio.current_time())
 
     async def _flush_often(self) -> None:
         while True:
@@ -202,6 +229,8 @@ class Exchange:
         """Close every connection in order; when all are gone, ``truth.flush`` writes the rest."""
         self.engine.stop()
         self.stopping.set()
+        for one in self.connections.values():
+            one.resume()
         with trio.move_on_after(DRAIN_S):
             while self.connections:
                 self._left = trio.Event()

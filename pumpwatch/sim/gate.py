@@ -88,6 +88,23 @@ class GateSession(Session):
             return self._refused(request, 2, f"unknown event {event}", "unknown event")
         return self._change(request, event)
 
+    def refusal(self, text: str) -> list[Action]:
+        """The server's own trouble."""
+        request = read_object(text) or {}
+        if request.get("event") != "subscribe":
+            return []
+        return self._refused(request, 3, "internal server error", "server trouble")
+
+    def farewell(self) -> list[str]:
+        """The system channel's event."""
+        now_ms = self.venue.clock.wall_ns() // 10**6
+        document = {
+            "time": now_ms // 1000, "time_ms": now_ms, "channel": f"{self._market_name}.system",
+            "event": "update",
+            "result": {"type": "upgrade", "msg": "The server will be upgraded, please reconnect"},
+        }  # fmt: skip
+        return [json.dumps(document, separators=(",", ":"))]
+
     def _change(self, request: dict[str, Any], event: str) -> list[Action]:
         payload = texts_of(request.get("payload"))
         if not payload:
@@ -275,13 +292,13 @@ class GateSpot(Gate):
                  "precision": one.price_decimals,
                  "trade_status": "tradable" if one.status == "trading" else "untradable",
                  "sell_start": 0, "buy_start": 0}
-                for one in self.market.instruments
+                for one in self.market.listed
             ])  # fmt: skip
         if request.path == "/api/v4/spot/tickers":
             return json_answer([
                 {"currency_pair": one.venue_symbol, "last": str(one.price), "base_volume": "1000",
                  "quote_volume": f"{1e9 / (one.index + 1):.2f}"}
-                for one in self.market.instruments
+                for one in self.market.listed
             ])  # fmt: skip
         if request.path != "/api/v4/spot/trades":
             return NOT_FOUND
@@ -386,12 +403,12 @@ class GateFutures(Gate):
     def lists(self, request: Request) -> Answer:
         """/futures/usdt/contracts, /trades, /tickers."""
         if request.path == "/api/v4/futures/usdt/contracts":
-            return json_answer([self._contract(one) for one in self.market.instruments])
+            return json_answer([self._contract(one) for one in self.market.listed])
         if request.path == "/api/v4/futures/usdt/tickers":
             return json_answer([
                 {"contract": one.venue_symbol, "last": str(one.price), "volume_24h": "1000",
                  "volume_24h_quote": str(int(1e9 / (one.index + 1)))}
-                for one in self.market.instruments
+                for one in self.market.listed
             ])  # fmt: skip
         if request.path != "/api/v4/futures/usdt/trades":
             return NOT_FOUND

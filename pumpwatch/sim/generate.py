@@ -40,6 +40,23 @@ class Draw:
     template: Ints
     messages: Messages | None  # None: every trade is a message
 
+    def part(self, some: Ints) -> Draw:
+        """Only these trades (ascending); a message is shorter without its others."""
+        batch = self.batch
+        fewer = Batch(
+            batch.symbol[some], batch.row[some], batch.ns[some], batch.number[some],
+            batch.sequence[some], batch.pool[some], batch.delivered[some],
+        )  # fmt: skip
+        messages = self.messages
+        if messages is not None:
+            owner = np.repeat(np.arange(len(messages.rows)), messages.rows)[some]
+            rows = np.bincount(owner, minlength=len(messages.rows))
+            left = np.flatnonzero(rows)
+            messages = Messages(
+                messages.symbol[left], rows[left], messages.ns[left], messages.sequence[left]
+            )
+        return Draw(fewer, self.template[some], messages)
+
 
 @dataclass(frozen=True, eq=False)
 class Messages:

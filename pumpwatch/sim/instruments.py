@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 from pumpwatch.sim.digits import plain
 
-Status = Literal["trading", "prelaunch", "halted", "ended"]
+Status = Literal["trading", "prelaunch", "halted", "ended", "unlisted"]
 
 # Dollars, roughly as of the recordings; what a recording prices differently starts there.
 COINS: dict[str, float] = {
@@ -135,6 +135,23 @@ def quantity_decimals(price: float) -> int:
     while decimals < BASE_DECIMALS_MAX and price / 10**decimals > 0.05:
         decimals += 1
     return decimals
+
+
+def unborn(instruments: list[Instrument], count: int) -> list[Instrument]:
+    """Instruments that are yet to be announced, each like one that trades against USDT."""
+    model = next(
+        one
+        for one in instruments
+        if one.status == "trading" and one.quote == "USDT" and one.base == one.coin == "ETH"
+    )
+    found = []
+    for number in range(1, count + 1):
+        coin = f"NEW{number:03d}"
+        found.append(replace(
+            model, index=len(instruments) + number - 1, base=coin, coin=coin, status="unlisted",
+            venue_symbol=model.venue_symbol.replace("ETH", coin), listed=dict(model.listed),
+        ))  # fmt: skip
+    return found
 
 
 def contract_exponent(price: float) -> int:

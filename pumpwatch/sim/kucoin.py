@@ -47,6 +47,8 @@ TOPICS_MAX = {"kucoin_spot": 400, "kucoin_futures": 0}  # symbols per connection
 UPLINK_MAX, UPLINK_WINDOW_S = 100, 10.0
 CONNECTS_MAX, CONNECTS_WINDOW_S = 30, 60.0
 RECENT_MAX = 100
+UNAUTHORISED = '{{"type":"error","code":401,"data":"{}"}}'
+TOKEN_IS_EXPIRED = "token is expired"
 PRICE_NUMBER, PRICE_POWER = 1, 2  # styles of futures messages
 
 
@@ -65,7 +67,7 @@ class KucoinSession(Session):
     def opened(self, now_s: float) -> list[Action]:
         """The welcome, or why there is none."""
         if self._problem:
-            text = f'{{"type":"error","code":401,"data":"{self._problem}"}}'
+            text = UNAUTHORISED.format(self._problem)
             return [Send(text), End(1000, "", self._problem)]
         return [Send(f'{{"id":{json.dumps(self._connect_id)},"type":"welcome"}}')]
 
@@ -83,6 +85,14 @@ class KucoinSession(Session):
             why = f"type {kind} is not supported"
             return [self._error(request_id, 400, why), Refuse("bad request")]
         return self._change(request, kind, topic)
+
+    def refusal(self, text: str) -> list[Action]:
+        """The limit that goes away by waiting."""
+        request = read_object(text) or {}
+        if request.get("type") != "subscribe":
+            return []
+        why = "exceed max permits per 10 seconds"
+        return [Refuse(why), self._error(request.get("id"), 509, why)]
 
     def _change(self, request: dict[str, Any], kind: str, topic: str) -> list[Action]:
         request_id = request.get("id")
@@ -136,9 +146,14 @@ class Kucoin(Venue):
             return NOT_FOUND
         token = upgrade.query.get("token", "")
         until_s, is_used = self._tokens.get(token, (0.0, True))
-        problem = "token is expired" if is_used or now_s > until_s else ""
+        problem = TOKEN_IS_EXPIRED if is_used or now_s > until_s else ""
         self._tokens[token] = (until_s, True)
         return KucoinSession(self, upgrade.query.get("connectId", ""), problem)
+
+    def expire(self) -> list[str]:
+        """No token is good any more; connections are told so."""
+        self._tokens.clear()
+        return [UNAUTHORISED.format(TOKEN_IS_EXPIRED)]
 
     # --- REST
 
@@ -241,13 +256,13 @@ class KucoinSpot(Kucoin):
                  "baseIncrement": fixed(1, one.quantity_decimals),
                  "priceIncrement": fixed(1, one.price_decimals), "priceLimitRate": "0.1",
                  "isMarginEnabled": False, "enableTrading": one.status == "trading"}
-                for one in self.market.instruments
+                for one in self.market.listed
             ])  # fmt: skip
         if request.path == "/api/v1/market/allTickers":
             return self.good({"time": self.clock.wall_ns() // 10**6, "ticker": [
                 {"symbol": one.venue_symbol, "last": str(one.price), "vol": "1000",
                  "volValue": f"{1e9 / (one.index + 1):.2f}"}
-                for one in self.market.instruments
+                for one in self.market.listed
             ]})  # fmt: skip
         if request.path != "/api/v1/market/histories":
             return NOT_FOUND
@@ -340,7 +355,7 @@ class KucoinFutures(Kucoin):
                  "status": "Open" if one.status == "trading" else "Closed",
                  "turnoverOf24h": 1e9 / (one.index + 1), "volumeOf24h": 1000.0,
                  "lastTradePrice": one.price}
-                for one in self.market.instruments
+                for one in self.market.listed
             ])  # fmt: skip
         if request.path != "/api/v1/trade/history":
             return NOT_FOUND

@@ -16,6 +16,7 @@ from pumpwatch.clock import SystemClock
 from pumpwatch.errors import EXIT_GOOD, EXIT_UNAVAILABLE, EXIT_USAGE, UsageError
 from pumpwatch.sim.board_script import Action, read_script
 from pumpwatch.sim.exchange import Exchange
+from pumpwatch.sim.faults import Fault, read_plan
 from pumpwatch.sim.settings import FEED_NAMES, SimSettings
 
 HOST = "127.0.0.1"
@@ -35,13 +36,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         recorded=not options.no_recorded, time_scale=options.time_scale,
         rest_limits=not options.no_rest_limits, gate_ranges=options.gate_ranges,
         phemex_connections_max=options.phemex_connections, depth_rows=options.depth,
+        phemex_first_only=options.phemex_first_only, goes_on=options.goes_on,
+        newborns=options.newborns, phemex_snapshot_rows=options.phemex_snapshot,
     )  # fmt: skip
     try:
         script = read_script(options.boards.read_bytes()) if options.boards else []
+        plan = read_plan(options.faults.read_bytes()) if options.faults else []
     except (OSError, UsageError) as error:
-        sys.stderr.write(f"sim: --boards {options.boards}: {error}\n")
+        sys.stderr.write(f"sim: --boards {options.boards}, --faults {options.faults}: {error}\n")
         return EXIT_USAGE
-    return trio.run(_run, settings, options, script)
+    return trio.run(_run, settings, options, script, plan)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -61,23 +65,31 @@ def _parser() -> argparse.ArgumentParser:
     add("--burst", type=int, default=0, metavar="ROWS", help="one symbol at once, every 5 s")
     add("--truth", type=Path, default=None, metavar="DIR", help="log every delivered trade here")
     add("--boards", type=Path, default=None, metavar="FILE", help="script of the notice boards")
+    add("--faults", type=Path, default=None, metavar="FILE", help="plan of faults (faults.py)")
+    add("--goes-on", action="store_true", help="symbols go on trading when nobody listens")
+    add("--newborns", type=int, default=0, metavar="N", help="per feed, to be launched by faults")
     add("--write-config", type=Path, default=None, metavar="FILE", help="TOML: feeds and boards")
     add("--no-recorded", action="store_true", help="synthetic trades only")
     add("--no-rest-limits", action="store_true", help="REST without request budgets")
     add("--gate-ranges", action="store_true", help="Gate spot messages for several trades (R7)")
     add("--phemex-connections", type=int, default=0, metavar="N", help="most per client; 0: any")
+    add("--phemex-first-only", action="store_true", help="of several symbols in one request")
+    add("--phemex-snapshot", type=int, default=1000, metavar="ROWS", help="documented are 200")
     add("--time-scale", type=float, default=1.0, help="keepalive times are multiplied by it")
     add("--depth", type=int, default=32_768, metavar="ROWS", help="history by id, per symbol")
     return parser
 
 
-async def _run(settings: SimSettings, options: argparse.Namespace, script: list[Action]) -> int:
+async def _run(
+    settings: SimSettings, options: argparse.Namespace, script: list[Action], plan: list[Fault]
+) -> int:
     try:
         listeners = await trio.open_tcp_listeners(options.port, host=HOST)
     except OSError as error:
         sys.stderr.write(f"sim: cannot listen on {HOST}:{options.port}: {error}\n")
         return EXIT_UNAVAILABLE
     exchange = Exchange(settings, SystemClock(), options.truth)
+    exchange.plan = plan
     async with trio.open_nursery() as nursery:
         port = listeners[0].socket.getsockname()[1]
         urls = exchange.listen_at(HOST, port)
@@ -87,6 +99,7 @@ async def _run(settings: SimSettings, options: argparse.Namespace, script: list[
             options.write_config.write_text(text, encoding="utf-8")
         exchange.boards.play(script)
         nursery.start_soon(exchange.boards.run)
+        nursery.start_soon(exchange.faults.run)
         await nursery.start(_watch_signals, nursery.cancel_scope, exchange)
         await nursery.start(partial(trio.serve_listeners, exchange.serve, listeners))
         ready = {"port": port, "seed": settings.seed, "feeds": urls, "boards": boards}

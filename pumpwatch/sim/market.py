@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
 from pumpwatch.sim.dialect import Dialect, Flags
 from pumpwatch.sim.digits import Ints, uuid_texts, uuid_words
+from pumpwatch.sim.filters import StreamFilter
 from pumpwatch.sim.frames import (
     EPOCH_MARGIN_NS,
     EPOCH_NS,
@@ -16,10 +18,10 @@ from pumpwatch.sim.frames import (
     rollover,
     write_out,
 )
-from pumpwatch.sim.generate import SEQUENCE_STEP_MAX, Generator
-from pumpwatch.sim.instruments import Entry, Instrument, PriceWalk, sum_of
+from pumpwatch.sim.generate import SEQUENCE_STEP_MAX, Draw, Generator
+from pumpwatch.sim.instruments import Entry, Instrument, PriceWalk, Status, sum_of, unborn
 from pumpwatch.sim.opening import PAST_ENTRIES_MAX, past_ages, past_length, prepare, repeated
-from pumpwatch.sim.outgoing import SharedStream, single_chunk
+from pumpwatch.sim.outgoing import Chunk, SharedStream, single_chunk
 from pumpwatch.sim.recorded import read_samples
 from pumpwatch.sim.tape import NewRows, Tape, Trade
 from pumpwatch.sim.venue import Recorded, RecordedRow, Venue
@@ -32,6 +34,7 @@ SNAPSHOT_DEPTH_ROWS = 8192  # more than a snapshot: what waits for a slow reader
 SECOND_NS = 10**9
 PUMP_DRIFT = 0.004
 NO_ENTRY = Entry(False, 1, 0, 1, 0)
+NEWBORN_NUMBER = 1_000  # the first id of an instrument that is new, where ids count up
 
 
 class Market:
@@ -41,7 +44,9 @@ class Market:
         self.venue = venue
         self.name = venue.name
         self.instruments = venue.instruments()
-        self.by_name = {one.venue_symbol: one for one in self.instruments}
+        if venue.settings.newborns:
+            self.instruments += unborn(self.instruments, venue.settings.newborns)
+        self.by_name = {one.venue_symbol: one for one in self.listed}
         self.rng = random.Random(seed * 1000 + number)
         self.tape = Tape(
             self.instruments, self._depth(), follows_delivery=venue.greeting != "nothing"
@@ -62,6 +67,13 @@ class Market:
         self._limits = np.full((2, count), np.iinfo(np.int64).max, dtype=np.int64)
         self._epoch = 0
         self._now_ns = 0
+        self.filter = StreamFilter(np.random.default_rng((seed, number, 2)))
+        self._late: list[tuple[int, SharedStream, Chunk]] = []
+        self._early: list[tuple[SharedStream, str, int]] = []  # subscribed, and not trading yet
+        self._newborn = {one.index for one in self.instruments if one.status == "unlisted"}
+        self.unborn = set(self._newborn)  # not announced, nor about to be
+        self._goes_on = np.zeros(count, dtype=np.bool_)  # trades without a subscriber too
+        self._ended = np.zeros(count, dtype=np.bool_)
         self._recorded: dict[str, list[Recorded]] = {}
         if venue.settings.recorded:
             self._recorded = read_samples(venue.name, venue.read_recorded)
@@ -71,14 +83,45 @@ class Market:
             return self.venue.settings.depth_rows
         return SNAPSHOT_DEPTH_ROWS if self.venue.greeting == "snapshot" else SHALLOW_ROWS
 
+    # --- what there is ----------------------------------------------------------------------------
+
+    @property
+    def listed(self) -> list[Instrument]:
+        """What the venue's list shows."""
+        return [one for one in self.instruments if one.status != "unlisted"]
+
+    def set_status(self, symbol: int, status: Status) -> Instrument:
+        """From now on the instrument is in this state; returns it as it is now."""
+        instrument = self.instruments[symbol] = replace(self.instruments[symbol], status=status)
+        self._ended[symbol] = status in ("ended", "unlisted")
+        if status == "unlisted":
+            self.by_name.pop(instrument.venue_symbol, None)
+        else:
+            self.by_name[instrument.venue_symbol] = instrument
+        return instrument
+
+    def begin(self, symbol: int, now_ns: int, *, is_listed: bool) -> None:
+        """An instrument's first trade, whether or not anybody listens."""
+        if is_listed:
+            self.set_status(symbol, "trading")
+        self._ended[symbol] = False
+        self._goes_on[symbol] = True
+        self._open_symbol(self.instruments[symbol], now_ns)
+        early = [one for one in self._early if one[2] == symbol]
+        self._early = [one for one in self._early if one[2] != symbol]
+        for link, dialect, _ in early:
+            self.subscribe(link, dialect, self.instruments[symbol], now_ns)
+        self.advance(np.array([symbol]), np.array([1]), now_ns, now_ns + 1)
+
     # --- subscribing ------------------------------------------------------------------------------
 
     def subscribe(
         self, link: SharedStream, dialect_name: str, instrument: Instrument, now_ns: int
     ) -> None:
         """Greet as the venue does; from now on the link gets this instrument's trades."""
-        if instrument.status != "trading":
-            return  # accepted, but nothing comes before it trades
+        if instrument.status != "trading":  # accepted, but nothing comes before it trades
+            self._early.append((link, dialect_name, instrument.index))
+            return
         messages = self._open_symbol(instrument, now_ns)
         dialect = self._dialect(dialect_name)
         self._greet(link, dialect_name, instrument, now_ns)
@@ -89,11 +132,13 @@ class Market:
     def unsubscribe(self, link: SharedStream, dialect_name: str, instrument: Instrument) -> None:
         """No more of this instrument's trades."""
         self._dialect(dialect_name).set_wanted(link, instrument.index, wanted=False)
+        self._early = [one for one in self._early if one[::2] != (link, instrument.index)]
 
     def drop(self, link: SharedStream) -> None:
         """The connection is gone."""
         for dialect in self.dialects.values():
             dialect.drop(link)
+        self._early = [one for one in self._early if one[0] is not link]
 
     def subscriptions(self) -> int:
         """How many there are, over all connections."""
@@ -111,10 +156,13 @@ class Market:
         if symbol in self._walks:
             return []
         self._see_time(now_ns)
+        self._goes_on[symbol] |= self.venue.settings.goes_on
         recorded = self._recorded.get(instrument.venue_symbol, [])
         messages = prepare(recorded, self.venue, now_ns)
         rows = [row for message in messages for row in message.rows]
         number, sequence = self.venue.first_numbers(instrument, self.rng)
+        if symbol in self._newborn and self.venue.flow.is_contiguous:
+            number = NEWBORN_NUMBER
         numbers = [row.number for row in rows if row.number]
         self.tape.next_number[symbol] = numbers[0] if numbers else number
         sequences = [row.sequence for row in rows if row.sequence]
@@ -128,7 +176,7 @@ class Market:
         self._new_entries(symbol)
         if messages and messages[0].is_snapshot:
             self.tape.add_rows(symbol, self._recorded_rows(symbol, messages.pop(0).rows))
-        elif self.venue.greeting != "nothing":
+        elif self.venue.greeting != "nothing" and symbol not in self._newborn:
             earliest_ns = min((row.ns for row in rows), default=now_ns)
             self._make_past(symbol, earliest_ns, now_ns)
         return messages
@@ -180,6 +228,8 @@ class Market:
             self.generator.fresh[symbol] = True
         else:
             trades = self.tape.recent(symbol, 1)
+            if not trades:
+                return
             text = write_out(
                 venue.row_text(instrument, trades[0].entry, dialect),
                 self._columns_of(symbol, trades[0]).at(0),
@@ -282,15 +332,16 @@ class Market:
     # --- trading ----------------------------------------------------------------------------------
 
     def active(self) -> Ints:
-        """Symbols with a subscriber, none of whom is far behind."""
+        """Symbols with a subscriber (or that go on without), none of whom is far behind."""
         wanted = np.zeros(len(self.instruments), dtype=np.bool_)
         stuck = np.zeros(len(self.instruments), dtype=np.bool_)
+        wanted |= self._goes_on
         limit = self.venue.settings.backlog_bytes_max
         for link, wants in self._links():
             wanted |= wants
             if link.backlog_bytes > limit:
                 stuck |= wants
-        return np.flatnonzero(wanted & ~stuck)
+        return np.flatnonzero(wanted & ~stuck & ~self._ended)
 
     def advance(
         self, symbols: Ints, counts: Ints, start_ns: int, end_ns: int, whole: int = -1
@@ -304,9 +355,31 @@ class Market:
         )
         if draw is None:
             return 0
-        for dialect in self.dialects.values():
-            dialect.send(draw, self.keys, self.offsets)
+        self._send(draw, end_ns)
         return len(draw.batch)
+
+    def _send(self, draw: Draw, now_ns: int) -> None:
+        split = self.filter.split(draw.batch, now_ns)
+        for dialect in self.dialects.values():
+            if split is None:
+                dialect.send(draw, self.keys, self.offsets)
+                continue
+            dialect.send(draw, self.keys, self.offsets, split.kept)
+            dialect.send(draw, self.keys, self.offsets, split.again)
+            for due_ns, rows in split.late:
+
+                def keep(link: SharedStream, chunk: Chunk, due_ns: int = due_ns) -> None:
+                    self._late.append((due_ns, link, chunk))
+
+                dialect.send(draw, self.keys, self.offsets, rows, keep)
+
+    def send_late(self, now_ns: int) -> None:
+        """What was kept back until now goes out."""
+        due = [one for one in self._late if one[0] <= now_ns]
+        if due:
+            self._late = [one for one in self._late if one[0] > now_ns]
+            for _, link, chunk in due:
+                link.push(chunk)
 
     def _within_epoch(self, start_ns: int, end_ns: int) -> tuple[int, int]:
         """A tick's times, and when they are sent, all have the higher digits of its end."""

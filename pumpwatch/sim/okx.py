@@ -97,6 +97,22 @@ class OkxSession(Session):
             actions += self._one(operation, channel, name, request_id)
         return actions
 
+    def refusal(self, text: str) -> list[Action]:
+        """A subscription that came too soon."""
+        request = read_object(text) or {}
+        if request.get("op") != "subscribe":
+            return []
+        why = "Requests too frequent"
+        return [Refuse(why), self._error("60014", why, request.get("id"))]
+
+    def farewell(self) -> list[str]:
+        """The notice of a service upgrade."""
+        document = {
+            "event": "notice", "code": "64008", "connId": CONNECTION_ID,
+            "msg": "The connection will soon be closed for a service upgrade. Please reconnect.",
+        }  # fmt: skip
+        return [json.dumps(document, separators=(",", ":"))]
+
     def _one(self, operation: str, channel: str, name: str, request_id: Any) -> list[Action]:
         instrument = self._find(name)
         if channel != CHANNEL or self._path != BUSINESS or instrument is None:
@@ -190,12 +206,12 @@ class Okx(Venue):
         if request.path == "/api/v5/public/instruments":
             if request.query.get("instType") != self.kind:
                 return self._wrong("instType")
-            return self._good([self._list_entry(one) for one in self.market.instruments])
+            return self._good([self._list_entry(one) for one in self.market.listed])
         if request.path == "/api/v5/market/tickers":
             return self._good([
                 {"instType": self.kind, "instId": one.venue_symbol, "last": str(one.price),
                  "vol24h": "1000", "volCcy24h": f"{1e9 / (one.index + 1):.2f}"}
-                for one in self.market.instruments
+                for one in self.market.listed
             ])  # fmt: skip
         instrument = self.market.by_name.get(request.query.get("instId", ""))
         if instrument is None:

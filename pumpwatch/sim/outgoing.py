@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import socket
+import struct
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +20,8 @@ from pumpwatch.sim.tape import Batch, Tape
 
 CLOSE_FRAME = 0x88
 PIECE_BYTES_MAX = 256 * 1024
+HALF_FRAME = b'\x81\x7e\x01\x00{"half":'  # of 256 bytes that its head promises
+NO_LINGER = struct.pack("ii", 1, 0)  # closing resets the connection
 
 
 @dataclass(eq=False)
@@ -68,6 +73,9 @@ class SharedStream(trio.abc.Stream):
         self.on_delivered: Callable[[int], None] = lambda rows: None
         self.backlog_bytes = 0
         self.is_ended = False  # no data frame may follow
+        self.is_silent = False  # nothing goes out: what should is given up
+        self._hearing = trio.Event()
+        self._hearing.set()
         self._stream = stream
         self._already_read = already_read
         self._scanner = FrameScanner()
@@ -85,6 +93,7 @@ class SharedStream(trio.abc.Stream):
             data, self._already_read = self._already_read, b""
             return data
         data = bytes(await self._stream.receive_some(max_bytes))
+        await self._hearing.wait()
         for opcode, payload in self._scanner.feed(data):
             self.on_frame(opcode, payload)
         return data
@@ -96,6 +105,8 @@ class SharedStream(trio.abc.Stream):
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Handshake, control frames and acks: between two data frames."""
+        if self.is_silent:
+            return
         self._waiting += 1
         try:
             async with self._lock:
@@ -118,11 +129,46 @@ class SharedStream(trio.abc.Stream):
         self._wake.set()
         await self._stream.aclose()
 
+    # --- faults -----------------------------------------------------------------------------------
+
+    def silence(self, *, is_deaf: bool) -> None:
+        """Say nothing from now on, once the frame that has begun is out; deaf: read nothing."""
+        self.is_silent = True
+        if is_deaf:
+            self._hearing = trio.Event()
+
+    def resume(self) -> None:
+        """Go on, as if nothing had been."""
+        self.is_silent = False
+        self._hearing.set()
+
+    async def cut(self, how: str) -> None:
+        """End without a word: fin, reset, or behind half a frame (mid_frame)."""
+        if how == "mid_frame" and not self.is_silent:
+            await self._send_half()
+        self.is_ended = True
+        self._wake.set()
+        self._hearing.set()
+        if how == "reset" and self._socket is not None:
+            with suppress(OSError):
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+        await trio.aclose_forcefully(self._stream)
+
+    async def _send_half(self) -> None:
+        """A frame that is half out already needs nothing more."""
+        if self._queue and not self._at_frame_end():
+            return
+        with suppress(OSError, trio.BrokenResourceError, trio.ClosedResourceError):
+            if self._socket is not None:
+                os.write(self._socket.fileno(), HALF_FRAME)
+            elif not self._lock.locked():
+                await self._stream.send_all(HALF_FRAME)
+
     # --- data -------------------------------------------------------------------------------------
 
     def push(self, chunk: Chunk) -> None:
         """Send at once what the socket takes, and the rest in order later."""
-        if self.is_ended:
+        if self.is_ended or self.is_silent:
             chunk.settle(0)
             return
         if self._socket is not None and not self._queue and not self._lock.locked():
@@ -166,6 +212,9 @@ class SharedStream(trio.abc.Stream):
         """The rest of the queue's head; when control frames wait, only up to the end of a frame."""
         while self._queue and not self.is_ended:
             if self._waiting and self._at_frame_end():
+                return
+            if self.is_silent and self._at_frame_end():
+                self._drop_queue()
                 return
             head = self._queue[0]
             await self._write_up_to(self._frame_end() if self._waiting else self._far_end())

@@ -79,7 +79,16 @@ class PhemexSession(Session):
         names = {one.venue_symbol for one in instruments}
         if len(names | self.subscribed.keys()) > SUBSCRIPTIONS_MAX:
             return [Refuse("more than 20 subscriptions"), self._error(request_id)]
+        if self.venue.settings.phemex_first_only:
+            instruments = instruments[:1]  # the others are acknowledged, and never sent
         return [done, *self.add(instruments)]
+
+    def refusal(self, text: str) -> list[Action]:
+        """There is one error for everything."""
+        request = read_object(text) or {}
+        if "subscribe" not in str(request.get("method")):
+            return []
+        return [Refuse("refused"), self._error(request.get("id"))]
 
     def _find(self, feed: str | None, params: list[str]) -> list[Instrument]:
         """All of them, or none when one is unknown or of the other market."""
@@ -161,7 +170,7 @@ class Phemex(Venue):
             rows = [
                 {"symbol": one.venue_symbol, "turnoverEv": int(1e17 / (one.index + 1)),
                  "turnoverRv": f"{1e9 / (one.index + 1):.2f}", "volumeRq": "1000"}
-                for one in self.market.instruments
+                for one in self.market.listed
             ]  # fmt: skip
             return json_answer({"error": None, "id": 0, "result": rows})
         return NOT_FOUND
@@ -172,7 +181,7 @@ class Phemex(Venue):
     def _products(self) -> dict[str, Any]:
         """Both markets' lists in one document, as the venue has it."""
         markets = (self.market, *self.siblings)
-        of = {market.name: market.instruments for market in markets}
+        of = {market.name: market.listed for market in markets}
         spot, perpetual = of.get("phemex_spot", []), of.get("phemex_futures", [])
         coins = sorted({one.base for one in spot} | {"USDT", "USDC", "BTC"})
         status = {"trading": "Listed", "ended": "Delisted", "halted": "Suspended",

@@ -31,6 +31,9 @@ class SimSettings:
     phemex_connections_max: int = 0  # 0: not enforced; documented are 5
     phemex_snapshot_rows: int = 1000  # as recorded; the documentation says 200
     depth_rows: int = 32_768  # what a venue with history by id remembers of a symbol
+    phemex_first_only: bool = False  # of several symbols in one request only the first is served
+    goes_on: bool = False  # a symbol that began to trade does so whether or not anybody listens
+    newborns: int = 0  # instruments per feed that no list shows before they are announced
     backlog_bytes_max: int = 4 * MIB  # a symbol whose reader is this far behind does not trade
 
     def has(self, feed: str) -> bool:

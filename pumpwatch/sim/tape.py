@@ -12,6 +12,7 @@ from pumpwatch.sim.digits import Ints
 from pumpwatch.sim.instruments import Entry, Instrument
 
 HISTORY_NS = 3_600 * 10**9  # older rows are history when they are first sent (R5)
+DELIVERED, WITHHELD = 1, 2  # what a row's flag says; 0: it never went out
 
 
 class Trade(NamedTuple):
@@ -35,7 +36,7 @@ class NewRows(NamedTuple):
 
 @dataclass(eq=False)
 class Batch:
-    """Trades that were made together; ``delivered`` is set where a row is in a client's hands."""
+    """Trades that were made together; ``delivered`` says whether a row is in a client's hands."""
 
     symbol: Ints
     row: Ints
@@ -151,7 +152,7 @@ class Tape:
 
     def mark_had(self, batch: Batch, rows: Ints) -> None:
         """These rows of the batch are delivered."""
-        batch.delivered[rows] = 1
+        batch.delivered[rows] = DELIVERED
         if self._had is not None:
             symbol, row = batch.symbol[rows], batch.row[rows]
             is_kept = row >= self.next_row[symbol] - self.depth

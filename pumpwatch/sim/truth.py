@@ -12,6 +12,7 @@ import polars as pl
 
 from pumpwatch.sim.digits import uuid_texts, uuid_words
 from pumpwatch.sim.market import Market
+from pumpwatch.sim.tape import DELIVERED, WITHHELD
 
 ROW = np.dtype(
     [("symbol", "u2"), ("row", "u4"), ("ns", "i8"), ("number", "i8"), ("sequence", "i8"),
@@ -99,7 +100,8 @@ def load_truth(
     ``only``: this feed; a long run's truth is larger than memory.
 
     Price and quantity (base coins) are exact texts. ``history``: first delivered when older than an
-    hour. ``everything`` adds trades that nobody got, and a column ``delivered``.
+    hour. ``everything`` adds trades that nobody got, and the columns ``delivered`` and ``withheld``
+    (kept back on the stream on purpose, and told by nothing else since).
     """
     folder = Path(folder)
     meta = json.loads((folder / META_FILE).read_text(encoding="utf-8"))
@@ -109,7 +111,8 @@ def load_truth(
         if only in (None, feed)
         and (found := _load_feed(folder, feed, facts, everything)) is not None
     ]
-    schema = {**SCHEMA, "delivered": pl.Boolean} if everything else SCHEMA
+    more = {"delivered": pl.Boolean, "withheld": pl.Boolean} if everything else {}
+    schema = {**SCHEMA, **more}
     return pl.concat(frames) if frames else pl.DataFrame(schema=schema)
 
 
@@ -131,7 +134,8 @@ def _load_feed(
         schema=dict.fromkeys(("side", "price", "quantity", "own_id"), pl.String), orient="row",
     )  # fmt: skip
     frame = pl.DataFrame({name: rows[name] for name in ROW.names or ()}).with_columns(
-        pl.col("delivered").cast(pl.Boolean)
+        (pl.col("delivered") == DELIVERED).alias("delivered"),
+        (pl.col("delivered") == WITHHELD).alias("withheld"),
     )
     frame = frame.hstack(entries[rows["pool"].astype(np.int64)])
     frame = frame.rename({"symbol": "symbol_index", "ns": "exchange_ns"})
@@ -150,7 +154,7 @@ def _load_feed(
         "trade_id", "exchange_ns", "side", "price", "quantity",
         pl.col("sequence").alias("sequence_number"),
         "history",
-        *(["delivered"] if everything else []),
+        *([pl.col("delivered"), pl.col("withheld") & ~pl.col("delivered")] if everything else []),
     )  # fmt: skip
 
 

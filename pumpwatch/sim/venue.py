@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import re
 from collections import Counter, deque
@@ -99,6 +100,14 @@ class Session:
     def received(self, text: str, now_s: float) -> list[Action]:
         """A text message of the client's."""
         raise NotImplementedError
+
+    def refusal(self, text: str) -> list[Action]:
+        """The answer to a subscription while the venue takes none; []: the text is no such."""
+        raise NotImplementedError
+
+    def farewell(self) -> list[str]:
+        """How the venue says that it will close the connection; most say nothing."""
+        return []
 
     def add(self, instruments: list[Instrument]) -> list[Action]:
         """Subscribe those that are not subscribed yet."""
@@ -258,6 +267,7 @@ class Venue:
         self.open_connections: Callable[[], int] = lambda: 0  # of the exchange
         self.budgets: dict[str, Budget] = {}  # of the exchange: both feeds spend from them (R11)
         self.siblings: list[Market] = []  # the exchange's other market
+        self.refuses_until_s = -math.inf  # subscriptions
 
     # --- facts
 
@@ -325,6 +335,10 @@ class Venue:
     ) -> bool:
         """Take from a budget of the exchange; False when there is not so much left."""
         return self.budgets.setdefault(name, Budget(most, window_s)).take(now_s, units)
+
+    def expire(self) -> list[str]:
+        """What it gave out for new connections is worth nothing now; what those in use are told."""
+        return []
 
     def scaled(self, seconds: float) -> float:
         """The venue's time as this run has it."""

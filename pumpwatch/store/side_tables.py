@@ -5,7 +5,7 @@ A row's timestamp is fixed when its record is made, never at sending, and is uni
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from pumpwatch.clock import Clock
@@ -26,6 +26,8 @@ class SideTables:
         self._clock = clock
         self._feeds = feeds  # by feed number - 1
         self._last_ns: dict[str, int] = {}
+        # Told of every state that is written: who answers questions keeps them in mind.
+        self.on_instruments: Callable[[list[InstrumentState]], None] = lambda _: None
         self.quarantine = Quarantine(Overflow(folder), self._quarantine_row)
 
     def _unique_ns(self, table: str, at_ns: int) -> int:
@@ -85,7 +87,9 @@ class SideTables:
 
     def instruments(self, states: Iterable[InstrumentState]) -> None:
         """Write what instruments are from now on."""
+        states = list(states)
         self._append("instruments", map(instrument_row, states))
+        self.on_instruments(states)
 
     def listing_event(self, line: bytes) -> None:
         """A row of listing_events, as pumpwatch.listing makes it."""

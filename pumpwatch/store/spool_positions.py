@@ -96,7 +96,12 @@ class Standings:
                 break
         else:
             first, base = 0, None
-            self.is_lost = any(segment.positions for segment in segments)
+            # A spool's first segment begins with no set: it has alive notes only.
+            self.is_lost = any(
+                not _payload(segment, ref).startswith(bytes([KIND_ALIVE]))
+                for segment in segments
+                for ref in segment.positions
+            )
             if self.is_lost:
                 log.error("spool_positions_lost",
                           message="where each symbol stood cannot be read")  # fmt: skip

@@ -80,8 +80,8 @@ class Windows:
     """Answers questions; see window_model.WindowReader.
 
     Without ``memory`` all comes from the database, and the instruments from its table. ``gaps``
-    gives the open rows of the ledger, ``applied_ns`` the time (our clock) up to which all that was
-    received is in the table, 0 where nobody knows.
+    gives the open rows of the ledger, ``applied_ns`` the exchange time before which the table has
+    all that came, 0 where nobody knows.
     """
 
     def __init__(

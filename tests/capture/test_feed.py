@@ -216,6 +216,27 @@ async def test_a_new_instrument_is_subscribed_with_the_next_list(
     assert rows == [("NEWUSDT", "prelaunch"), ("NEWUSDT", "trading"), ("LATEUSDT", "trading")]
 
 
+async def test_other_symbols_of_the_settings_come_with_the_next_list_and_cut_nothing(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    stage = Stage(
+        monkeypatch, "AAUSDT", "BBUSDT", config=FeedConfig(symbols=("AA*",), redundancy=1)
+    )
+
+    async def script() -> None:
+        await trio.sleep(15)
+        before = set(stage.venue.lines)
+        assert stage.feed.subscribed == 1
+        stage.run.use(FeedConfig(symbols=("BB*",), redundancy=2, connections_max=7))
+        await trio.sleep(LIST_S_MIN + 1)
+        assert stage.feed.subscribed == stage.feed.wanted == 2
+        assert set(stage.venue.lines) == before
+        assert [await stage.venue.trade(name, 1) for name in ("AAUSDT", "BBUSDT")] == [1, 1]
+
+    await stage.play(script)
+    assert {cause for _, cause, _ in stage.holes()} <= {"late_subscription"}
+
+
 async def test_new_ones_without_room_get_a_connection_of_their_own(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
 ) -> None:

@@ -25,6 +25,7 @@ from pumpwatch.rates import TimesBySource
 from pumpwatch.standing import Standing, TablesStanding
 from pumpwatch.store.server import ServerAddress
 from pumpwatch.store.sql import Sql
+from pumpwatch.store.window_reader import Windows
 from tests.standings import standing
 
 TOKEN = "a-token-of-the-tests-only"
@@ -40,6 +41,8 @@ class SeatDouble:
     def __init__(self) -> None:
         self.standing: Standing = standing()
         self.looked = trio.Event()
+        self.announced: deque[bytes] = deque(maxlen=8)
+        self.announcements = 0
         self.history: deque[tuple[int, ...]] = deque([(1,) * 12, (2,) * 12])
         self.query_times = TimesBySource()
         self.tables: TablesStanding | None = None
@@ -49,6 +52,13 @@ class SeatDouble:
     def show(self, shown: Standing) -> None:
         """As the seat does each second."""
         self.standing = shown
+        looked, self.looked = self.looked, trio.Event()
+        looked.set()
+
+    def announce(self, document: bytes) -> None:
+        """As the seat does with a listing."""
+        self.announced.append(document)
+        self.announcements += 1
         looked, self.looked = self.looked, trio.Event()
         looked.set()
 
@@ -108,7 +118,10 @@ async def page_stage(
     config = msgspec.structs.replace(Config(), dashboard=dashboard)
     sql = Sql(address, readonly=True, timeout_s=5, connections_max=2)
     shared = SharedAnswers(seat, BUILDERS)
-    app = make_app(config, SystemClock(), seat, shared, Questions(sql, seat.query_times), desk)
+    windows = Windows(sql, SystemClock(), seat.query_times)
+    app = make_app(
+        config, SystemClock(), seat, shared, Questions(sql, seat.query_times), windows, desk
+    )
     gate = Gate(app, policy, seat, shared, per_s=dashboard.requests_per_s_max)  # type: ignore[arg-type]
     server = PageServer(gate, dashboard)
     async with trio.open_nursery() as nursery:

@@ -149,6 +149,22 @@ async def test_the_stream_starts_with_all_and_goes_on_each_second() -> None:
         assert moment["health"]["state"] == "down"
 
 
+async def test_listings_leave_at_once_and_each_once() -> None:
+    async with page_stage() as stage:
+        stage.seat.announce(b'{"type":"listed","number":0}')
+        async with stage.listen() as events:
+            assert [(await events())[0] for _ in range(2)] == ["first", "moment"]
+            stage.seat.announce(b'{"type":"listed","number":1}')
+            stage.seat.announce(b'{"type":"published","number":2}')
+            found = [await events() for _ in range(2)]
+            assert found == [
+                ("listing", {"type": "listed", "number": 1}),
+                ("listing", {"type": "published", "number": 2}),
+            ]
+            stage.seat.show(standing(at="2026-11-25T09:00:01.000Z"))
+            assert (await events())[0] == "moment"
+
+
 async def test_a_listener_that_goes_is_forgotten() -> None:
     async with page_stage() as stage:
         async with stage.listen() as events:

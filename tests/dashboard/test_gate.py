@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 import trio
+from h11 import LocalProtocolError
 from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from pumpwatch.config import DashboardConfig
 from pumpwatch.dashboard import gate as gate_module
+from pumpwatch.dashboard import server as server_module
 from pumpwatch.dashboard.access import COOKIE, Policy
 from pumpwatch.dashboard.actions import Action
 from pumpwatch.dashboard.answers import SharedAnswers
@@ -87,6 +89,42 @@ async def test_an_answer_that_takes_too_long_is_503(autojump_clock: MockClock) -
     sent = await ask(gate)
     assert sent[0]["status"] == 503
     assert trio.current_time() == pytest.approx(gate_module.ANSWER_S_MAX)
+
+
+async def test_the_deadline_never_cuts_a_message_in_two(autojump_clock: MockClock) -> None:
+    """Else the connection's two state machines part, and a 500 is sent into a begun answer."""
+    whole: list[str] = []
+
+    async def late(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await trio.sleep(gate_module.ANSWER_S_MAX - 0.5)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"{}"})
+
+    async def slowly(message: Message) -> None:
+        await trio.sleep(0.4)
+        whole.append(message["type"])
+
+    async def receive() -> Message:
+        raise AssertionError
+
+    await make_gate(late, SeatDouble(), per_s=10)(scope(), receive, slowly)
+    assert whole == ["http.response.start", "http.response.body"]
+
+
+async def test_one_connections_fault_ends_nobody_elses(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Faulty(server_module._Connection):
+        async def run(self) -> None:
+            monkeypatch.setattr(server_module, "_Connection", Faulty.__base__)
+            raise ExceptionGroup("", [LocalProtocolError("can't handle event type Response")])
+
+    async with page_stage() as stage, stage.listen() as event:
+        assert (await event())[0] == "first"
+        monkeypatch.setattr(server_module, "_Connection", Faulty)
+        async with await stage.connect() as broken:
+            with trio.fail_after(5):
+                assert await broken.receive_some(10) == b""
+        assert (await event())[0] == "moment"
+        assert (await stage.get("/livez")).status_code == 200
 
 
 async def test_too_many_requests_wait_and_then_are_turned_away(autojump_clock: MockClock) -> None:

@@ -189,3 +189,13 @@ def test_notes_are_read_back_and_nothing_else() -> None:
     for wrong in (b"", b"\x01\x01\x00\x00", alive_record(notes).payload[:-1]):
         with pytest.raises(ValueError, match="alive note"):
             read_alive(wrong)
+
+
+async def test_a_first_segment_has_no_set_and_nothing_is_lost(tmp_path: Path) -> None:
+    """Killed before the first roll: its alive notes are no positions that could not be read."""
+    trades, spool = Trades(), await spool_in(tmp_path)
+    write(spool, trades.record(100, 101), alive_record({FEED: WALL_NS}))
+    kill(spool)
+    spool = await spool_in(tmp_path)
+    assert not spool.files.stood.is_lost
+    assert stood(spool) == (100, 101, [])

@@ -21,6 +21,9 @@ TIMEOUT_S = 900  # a minute on a quiet machine
 # Rates that leave a busy machine of two cores some air: the long forms (make drills) take more.
 SHORT = {
     "crash": ["--count", "2", "--rate", "10000"],
+    "gaps": ["--count", "36", "--rate", "3000"],
+    "replace": ["--count", "6", "--rate", "5000"],
+    "blackout": ["--count", "5", "--rate", "1500"],
     "outage": ["--count", "7", "--rate", "5000"],
     "disk": ["--count", "2", "--rate", "2000"],
     "poison": ["--count", "3", "--rate", "2000"],
@@ -29,6 +32,7 @@ SHORT = {
     "backup": ["--count", "1", "--rate", "2000"],
     "console": ["--count", "1", "--rate", "2000"],
     "retention": ["--count", "1", "--rate", "8000"],
+    "listing": ["--count", "14", "--rate", "600"],
     "shutdown": ["--count", "2", "--rate", "20000"],
 }
 

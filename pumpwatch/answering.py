@@ -1,0 +1,156 @@
+"""Where questions meet the rest of the daemon: memory, table, ledger, instruments."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import structlog
+import trio
+
+from pumpwatch.hour import Hour
+from pumpwatch.model import Gap
+from pumpwatch.past import Past
+from pumpwatch.standing import HourStanding
+from pumpwatch.store.schema import TABLES
+from pumpwatch.store.server import ServerAddress
+from pumpwatch.store.spool_files import START, Cursor
+from pumpwatch.store.sql import Sql
+from pumpwatch.store.window_check import WindowCheck
+from pumpwatch.store.window_instruments import InstrumentIndex
+from pumpwatch.store.window_reader import Windows
+
+if TYPE_CHECKING:
+    from pumpwatch.daemon import Daemon
+
+log = structlog.get_logger()
+
+POLL_S = 0.2
+LATE_NS = 5 * 10**9  # a row may be so long on its way, and clocks so far apart
+QUERY_S_MAX = 8.0
+QUERIES_MAX = 2  # at the same time: the database has rows to apply
+WAIT_S_MAX = 600.0  # for what an earlier run left; then the hour is not read back
+
+
+class Answering:
+    """The memory hour and the one reader of windows; ``windows`` answers once ``run`` runs."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+        self._started_ns = daemon.clock.wall_ns()
+        memory = daemon.config.memory
+        self.hour = Hour(
+            daemon.clock, max_mib=daemon.memory.hour_mib, window_s=memory.window_s
+        )  # fmt: skip
+        self.index = InstrumentIndex()
+        self.check: WindowCheck | None = None
+        self._sql = _LateSql()
+        self._windows: Windows | None = None
+        daemon.side.on_instruments = self.index.update
+
+    @property
+    def windows(self) -> Windows:
+        """Who answers; made when it is first asked for, as it notes its times at the seat."""
+        if self._windows is None:
+            daemon = self._daemon
+            self._windows = Windows(
+                self._sql, daemon.clock, daemon.seat.query_times, index=self.index,
+                memory=self.hour, gaps=lambda: daemon.ledger.open_gaps(),
+                applied_ns=self.applied_ns,
+            )  # fmt: skip
+            self.hour.on_change = self._windows.cache.drop
+        return self._windows
+
+    def write_gaps(self, gaps: Iterable[Gap]) -> None:
+        """Changed rows of the ledger: to the spool, and to what memory covers."""
+        gaps = list(gaps)
+        self._daemon.side.gaps(gaps)
+        self.hour.note_gaps(gaps)
+
+    def applied_ns(self) -> int:
+        """The table has every row that came of before this exchange time; 0: not known."""
+        daemon = self._daemon
+        if daemon.watch is None or not daemon.watch.is_answering:
+            return 0
+        if daemon.monitor.pending_rows() == 0:
+            return daemon.clock.wall_ns() - LATE_NS
+        marks = daemon.spool.visible_marks
+        return marks[0][1] - LATE_NS if marks else 0
+
+    async def run(self, sql: Sql, past: Past, ends: Mapping[int, Cursor]) -> None:
+        """Until cancelled; ``ends``: behind what the spool held of each table at the start."""
+        own = reader_sql(self._daemon.server.address)
+        self._sql.source = own
+        config = self._daemon.config
+        self.check = WindowCheck(
+            self.windows, self._daemon.clock, random.Random(self._started_ns),
+            config.data_dir / "differences", self._known_symbols,
+        )  # fmt: skip
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.hour.run)
+                nursery.start_soon(self._load, sql, past, ends)
+                nursery.start_soon(self.check.run)
+        finally:
+            with trio.move_on_after(2, shield=True):
+                await own.aclose()
+
+    async def _load(self, sql: Sql, past: Past, ends: Mapping[int, Cursor]) -> None:
+        daemon = self._daemon
+        with trio.move_on_after(WAIT_S_MAX) as waiting:
+            await past.known(WAIT_S_MAX)
+            for feed in daemon.feeds:
+                self.index.update(past.instruments_of(feed.spec.name))
+            end = ends.get(TABLES["trades"], START)
+            assert daemon.watch is not None
+            while daemon.watch.applied.get(TABLES["trades"], START) < end:  # noqa: ASYNC110
+                await trio.sleep(POLL_S)
+            await daemon.capturing.wait()
+        if waiting.cancelled_caught:
+            log.warning("hour_not_loaded", message="what an earlier run left is not applied")
+            return
+        await self.hour.load(sql, self._started_ns)
+
+    def _known_symbols(self) -> list[tuple[str, str]]:
+        """Feed and symbol of all that is carried now."""
+        return [
+            (feed.spec.name, feed.instruments[name].symbol)
+            for feed in self._daemon.feeds
+            for name in feed.coverage.wanted
+            if feed.coverage.since_ns(name) and name in feed.instruments
+        ]
+
+    def standing(self) -> HourStanding:
+        """How memory and answers stand."""
+        cache = None if self._windows is None else self._windows.cache
+        check = self.check
+        return msgspec.structs.replace(
+            self.hour.standing(),
+            cache_hits=0 if cache is None else cache.hits,
+            cache_misses=0 if cache is None else cache.misses,
+            comparisons=0 if check is None else check.compared,
+            differences=0 if check is None else check.differences,
+            difference_file="" if check is None else check.newest_file,
+        )
+
+
+class _LateSql:
+    """The database's address is known after the seat is built."""
+
+    def __init__(self) -> None:
+        self.source: Sql | None = None
+
+    async def query(self, sql: str, params: Any = ()) -> list[tuple[Any, ...]]:
+        assert self.source is not None
+        return await self.source.query(sql, params)
+
+    async def query_dicts(self, sql: str, params: Any = ()) -> list[dict[str, Any]]:
+        assert self.source is not None
+        return await self.source.query_dicts(sql, params)
+
+
+def reader_sql(address: ServerAddress) -> Sql:
+    """As the user who may only read, with a deadline."""
+    return Sql(address, readonly=True, timeout_s=QUERY_S_MAX, connections_max=QUERIES_MAX)

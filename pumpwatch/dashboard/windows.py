@@ -1,0 +1,39 @@
+"""What the HTTP interface says of a window's feeds."""
+
+from __future__ import annotations
+
+from pumpwatch.config import FEED_NAMES
+from pumpwatch.dashboard.models import InstrumentRow, WindowFeed
+from pumpwatch.moments import iso_ns
+from pumpwatch.store.window_model import FeedAnswer
+
+
+def feeds_of(exchange: str | None, market_type: str | None) -> tuple[str, ...]:
+    """Names of the feeds of an exchange, of a market type, or of both."""
+    return tuple(
+        name
+        for name in FEED_NAMES
+        if exchange in (None, name.partition("_")[0])
+        and market_type in (None, name.partition("_")[2])
+    )
+
+
+def feed_row(answer: FeedAnswer) -> WindowFeed:
+    """One feed of a window."""
+    return WindowFeed(
+        feed=answer.feed,
+        rows=answer.rows,
+        source=answer.source,
+        covered_from=iso_ns(answer.covered_from_ns) if answer.covered_from_ns else None,
+        covered_to=iso_ns(answer.covered_to_ns) if answer.covered_to_ns else None,
+        open_gaps=len(answer.open_gaps),
+        instruments=[
+            InstrumentRow(
+                venue_symbol=one.instrument.venue_symbol, symbol=one.instrument.symbol,
+                base=one.instrument.base, unit=one.instrument.unit, status=one.instrument.status,
+                used=one.is_used, note=one.note,
+            )
+            for one in answer.instruments
+        ],
+        note=answer.note,
+    )  # fmt: skip
