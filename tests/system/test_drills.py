@@ -22,8 +22,6 @@ TIMEOUT_S = 900  # a minute on a quiet machine
 SHORT = {
     "crash": ["--count", "2", "--rate", "10000"],
     "gaps": ["--count", "24", "--rate", "2000"],
-    "replace": ["--count", "6", "--rate", "5000"],
-    "blackout": ["--count", "5", "--rate", "1500"],
     "outage": ["--count", "7", "--rate", "5000"],
     "disk": ["--count", "2", "--rate", "2000"],
     "poison": ["--count", "3", "--rate", "2000"],
