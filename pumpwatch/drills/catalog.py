@@ -49,12 +49,6 @@ DRILLS = {
         gaps.run, "faults of the feeds: rows kept back, cuts, silences, closed doors",
         "faults", 48, 500, 20_000,
     ),
-    "replace": Drill(
-        gaps.run_replace, "connections that venues end by plan", "ends", 12, 200, 50_000,
-    ),
-    "blackout": Drill(
-        gaps.run_blackout, "all feeds out of reach", "seconds of it", 10, 600, 10_000,
-    ),
     "outage": Drill(
         outage.run, "the database stopped, killed, hanging, refusing, cut off",
         "outages", 7, 70, 20_000,

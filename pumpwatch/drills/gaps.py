@@ -1,8 +1,7 @@
 """Holes on purpose: seeded faults of all feeds, and the ledger held against what was traded.
 
-``gaps`` mixes all faults that a venue knows; ``replace`` lets venues end connections by plan;
-``blackout`` takes all feeds away at once. Backfill is on unless the order switches it off: then
-holes stay open, and the drill fails.
+All faults that a venue knows are mixed. Backfill is on unless the order switches it off: then holes
+stay open, and the drill fails.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import json
 import random
 import signal
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -39,10 +38,10 @@ from pumpwatch.venues import FEEDS_BY_NAME
 from pumpwatch.venues.spec import TradeIds
 
 Names = dict[str, list[str]]  # each feed's symbols as the venue calls them, busiest first
-Planner = Callable[[random.Random, int, Names], list[Fault]]
 
 BEGIN_S = 2.0
 EVERY_S = 0.5  # a fault begins
+SYMBOLS = 16
 BUSY_SYMBOLS = 12  # faults of one symbol hit one of these
 CALM_S = 12.0  # after the last fault: keepalives run out, connections come back
 PLAYED_S_MAX = 120.0
@@ -59,33 +58,9 @@ KINDS: tuple[tuple[Kind, int], ...] = (
 
 async def run(order: Order) -> Outcome:
     """``count`` faults of every kind; see the module."""
-    outcome, found, _, gaps = await _drill(order, plan_faults, ["--symbols", "16"])
+    outcome, found, gaps = await _drill(order)
     outcome.expect(found.false_filled == 0, f"{found.false_filled} rows are said to be there")
     outcome.expect(found.noticed == found.lossy, f"without a row: {found.overlooked[:5]}")
-    _expect_closed(outcome, gaps)
-    return outcome
-
-
-async def run_replace(order: Order) -> Outcome:
-    """``count`` planned ends of connections: nothing may be missing, nor be thought so."""
-    outcome, _, _, gaps = await _drill(order, plan_closes, ["--symbols", "16"])
-    # The successor's first row may overtake the old connection's last: known, and closed at once.
-    real = [gap for gap in gaps if gap.reason != "late"]
-    outcome.expect(not real, f"{len(real)} holes: {_told(real)}")
-    outcome.figures["late_rows"] = len(gaps) - len(real)
-    return outcome
-
-
-async def run_blackout(order: Order) -> Outcome:
-    """All feeds out of reach for ``count`` seconds."""
-    arguments = ["--symbols", "40", "--depth", "65536"]
-    outcome, found, truth, gaps = await _drill(order, plan_blackout, arguments)
-    outcome.expect(found.false_filled == 0, f"{found.false_filled} rows are said to be there")
-    unsent = truth.filter(~pl.col("delivered"))
-    reachable = _reachable(unsent)
-    share = found.recovered / max(1, min(reachable, found.unsent))
-    outcome.expect(share >= 0.95, f"{share:.1%} of what the venues' lists still showed")
-    outcome.figures |= {"reachable": reachable, "share": round(share, 4)}
     _expect_closed(outcome, gaps)
     return outcome
 
@@ -142,36 +117,14 @@ def _fault(rng: random.Random, fault: Fault) -> Fault:
     return msgspec.structs.replace(fault, **some)
 
 
-def plan_closes(rng: random.Random, count: int, names: Names) -> list[Fault]:
-    """Ends that the venue announces, feed by feed; a feed's next comes when the last is over."""
-    feeds = [feed for feed in sorted(names) if feed.split("_")[0] in NOTICE_S]
-    found = []
-    for number in range(count):
-        feed = feeds[number % len(feeds)]
-        seconds = NOTICE_S[feed.split("_")[0]]
-        at_s = BEGIN_S + (seconds + 4) * (number // len(feeds)) + rng.uniform(0, 2)
-        found.append(Fault(at_s=at_s, feed=feed, kind="close", seconds=seconds))
-    return found
-
-
-def plan_blackout(rng: random.Random, count: int, names: Names) -> list[Fault]:
-    """Nobody answers, sockets nor REST."""
-    del rng
-    return [
-        Fault(at_s=BEGIN_S, feed=feed, kind="outage", seconds=float(count))
-        for feed in sorted(names)
-    ]
-
-
 # --- playing --------------------------------------------------------------------------------------
 
 
-async def _drill(
-    order: Order, planner: Planner, arguments: list[str]
-) -> tuple[Outcome, Holes, pl.DataFrame, list[Gap]]:
+async def _drill(order: Order) -> tuple[Outcome, Holes, list[Gap]]:
     rng = random.Random(order.seed)
     outcome = Outcome()
-    arguments = [*simulator_arguments(order.seed, order.rate_per_s), "--goes-on", *arguments]
+    arguments = simulator_arguments(order.seed, order.rate_per_s)
+    arguments += ["--goes-on", "--symbols", str(SYMBOLS)]
     toml = "" if order.with_backfill else NO_BACKFILL
     async with (
         run_simulator(order.folder / "truth", arguments) as simulator,
@@ -179,7 +132,7 @@ async def _drill(
     ):
         daemon.start()
         await daemon.until(is_subscribed, "subscribed")
-        plan = planner(rng, order.count, _names(simulator))
+        plan = plan_faults(rng, order.count, _names(simulator))
         await simulator.give_faults(plan)
         played = await _until_played(simulator, plan)
         await trio.sleep(CALM_S)
@@ -195,7 +148,7 @@ async def _drill(
     truth = await trio.to_thread.run_sync(_load, order)
     found = await trio.to_thread.run_sync(judge_holes, truth, stored, gaps, played)
     _tell(outcome, found, gaps, played)
-    return outcome, found, truth, gaps
+    return outcome, found, gaps
 
 
 def _load(order: Order) -> pl.DataFrame:
@@ -262,13 +215,3 @@ def _told(gaps: Sequence[Gap]) -> str:
 
 
 ALL_HISTORY = BY_ID - {"binance_futures"}  # REST gives every id
-
-
-def _reachable(unsent: pl.DataFrame) -> int:
-    """Rows that the venues' lists held when the feeds came back, had each been asked at once."""
-    most = 0
-    for (feed, _), rows in unsent.partition_by("feed", "symbol", as_dict=True).items():
-        page = FEEDS_BY_NAME[str(feed)].recent
-        depth = len(rows) if feed in ALL_HISTORY else page.rows_max
-        most += min(len(rows), depth)
-    return most
