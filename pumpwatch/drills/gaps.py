@@ -46,7 +46,6 @@ BUSY_SYMBOLS = 12  # faults of one symbol hit one of these
 CALM_S = 12.0  # after the last fault: keepalives run out, connections come back
 PLAYED_S_MAX = 120.0
 CLOSING_S_MAX = 150.0  # for what is open to be closed or given up
-NO_BACKFILL = "\n[backfill]\nenabled = false\n"
 # Who says beforehand that it will close a connection, and how long before.
 NOTICE_S = {"binance": 8.0, "okx": 8.0, "gate": 8.0}
 KINDS: tuple[tuple[Kind, int], ...] = (
@@ -125,10 +124,9 @@ async def _drill(order: Order) -> tuple[Outcome, Holes, list[Gap]]:
     outcome = Outcome()
     arguments = simulator_arguments(order.seed, order.rate_per_s)
     arguments += ["--goes-on", "--symbols", str(SYMBOLS)]
-    toml = "" if order.with_backfill else NO_BACKFILL
     async with (
         run_simulator(order.folder / "truth", arguments) as simulator,
-        daemon_process(order.folder / "run", simulator, toml) as daemon,
+        daemon_process(order.folder / "run", simulator, has_backfill=order.with_backfill) as daemon,
     ):
         daemon.start()
         await daemon.until(is_subscribed, "subscribed")

@@ -55,7 +55,7 @@ async def run(order: Order) -> Outcome:
     folder = order.folder
     async with (
         run_simulator(folder / "truth", arguments) as simulator,
-        daemon_process(folder / "run", simulator, SETTINGS) as daemon,
+        daemon_process(folder / "run", simulator, SETTINGS, has_backfill=True) as daemon,
     ):
         _look_often(daemon)
         daemon.start()

@@ -48,7 +48,10 @@ class DaemonProcess:
         extra_toml: str = "",
         *,
         questdb_toml: str = EMBEDDED_TOML,
+        has_backfill: bool = False,
     ) -> None:
+        """Without backfill what was not delivered stays a hole: the truth is what was delivered."""
+        self.has_backfill = has_backfill
         self.data_dir = folder / "data"
         self.config_file = folder / "pumpwatch.toml"
         self.log_file = folder / "daemon.log"
@@ -64,6 +67,8 @@ class DaemonProcess:
             "[dashboard]", 'bind = "127.0.0.1:0"',
             "[memory]", "budget_mib = 2048", "max_mib = 64",
         ]  # fmt: skip
+        if not self.has_backfill:
+            lines += ["[backfill]", "enabled = false"]
         for name, urls in simulator.boards.items():
             lines += [f"[listing.{name}]", *(f'{key} = "{url}"' for key, url in urls.items())]
         for name, urls in simulator.feeds.items():
@@ -191,10 +196,17 @@ def end_database(data_dir: Path) -> None:
 
 @asynccontextmanager
 async def daemon_process(
-    folder: Path, simulator: Simulator, extra_toml: str = "", *, questdb_toml: str = EMBEDDED_TOML
+    folder: Path,
+    simulator: Simulator,
+    extra_toml: str = "",
+    *,
+    questdb_toml: str = EMBEDDED_TOML,
+    has_backfill: bool = False,
 ) -> AsyncIterator[DaemonProcess]:
     """A daemon that is not started yet; it and its database are gone when the block ends."""
-    daemon = DaemonProcess(folder, simulator, extra_toml, questdb_toml=questdb_toml)
+    daemon = DaemonProcess(
+        folder, simulator, extra_toml, questdb_toml=questdb_toml, has_backfill=has_backfill
+    )
     try:
         yield daemon
     finally:
@@ -203,12 +215,12 @@ async def daemon_process(
 
 @asynccontextmanager
 async def stage(
-    folder: Path, seed: int, rate_per_s: int, extra_toml: str = ""
+    folder: Path, seed: int, rate_per_s: int, extra_toml: str = "", *, has_backfill: bool = False
 ) -> AsyncIterator[tuple[Simulator, DaemonProcess]]:
     """Simulator, and a daemon with an embedded database that is not started yet."""
     async with (
         run_simulator(folder / "truth", simulator_arguments(seed, rate_per_s)) as simulator,
-        daemon_process(folder / "run", simulator, extra_toml) as daemon,
+        daemon_process(folder / "run", simulator, extra_toml, has_backfill=has_backfill) as daemon,
     ):
         yield simulator, daemon
 

@@ -16,7 +16,10 @@ from pumpwatch.dashboard.access import ensure_token
 from pumpwatch.dashboard.actions import Action, ActionDesk
 from pumpwatch.dashboard.page import run_page
 from pumpwatch.errors import ServerError, UsageError
+from pumpwatch.rates import TimesBySource
 from pumpwatch.store.server import read_runtime
+from pumpwatch.store.sql import Sql
+from pumpwatch.store.window_reader import Windows
 from tests.dashboard.stage import NOBODY, SeatDouble
 
 
@@ -53,7 +56,13 @@ async def test_the_command_line_reaches_a_running_daemon(tmp_path: Path, has_tls
 
     async def serve() -> None:
         await run_page(
-            config, SystemClock(), SeatDouble(), desk_with_echo(), NOBODY, on_address=on_address
+            config,
+            SystemClock(),
+            SeatDouble(),
+            desk_with_echo(),
+            NOBODY,
+            no_windows(),
+            on_address=on_address,
         )
 
     with trio.fail_after(30):
@@ -71,6 +80,11 @@ async def test_the_command_line_reaches_a_running_daemon(tmp_path: Path, has_tls
             if has_tls:
                 await refuse_another_certificate(tmp_path, config)
             nursery.cancel_scope.cancel()
+
+
+def no_windows() -> Windows:
+    """Nobody asks it."""
+    return Windows(Sql(NOBODY, readonly=True), SystemClock(), TimesBySource())
 
 
 async def refuse_another_certificate(folder: Path, config: Config) -> None:
@@ -93,6 +107,6 @@ async def test_a_port_that_is_taken_is_tried_again_and_ends_nothing(tmp_path: Pa
     dashboard = DashboardConfig(bind=f"127.0.0.1:{port}")
     config = msgspec.structs.replace(Config(), data_dir=tmp_path, dashboard=dashboard)
     with trio.move_on_after(1.5) as scope:
-        await run_page(config, SystemClock(), SeatDouble(), ActionDesk(), NOBODY)
+        await run_page(config, SystemClock(), SeatDouble(), ActionDesk(), NOBODY, no_windows())
     assert scope.cancelled_caught
     await taken[0].aclose()

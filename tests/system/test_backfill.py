@@ -66,7 +66,7 @@ async def recording(
             for urls in simulator.feeds.values():
                 urls["websocket_url"] = proxy.through(urls["websocket_url"])
                 urls["rest_url"] = rest_proxy.through(urls["rest_url"])  # KuCoin's tells where
-            async with daemon_process(folder / "run", simulator, toml) as daemon:
+            async with daemon_process(folder / "run", simulator, toml, has_backfill=True) as daemon:
                 daemon.start()
                 await daemon.until(is_healthy, "healthy", START_S_MAX)
                 yield simulator, proxy, daemon, direct

@@ -66,9 +66,8 @@ async def _subscribe(
 
 
 def settings() -> str:
-    """Only the simulated feeds are recorded, and REST closes no hole before it is looked at."""
-    off = "".join(f"[feeds.{name}]\nenabled = false\n" for name in FEED_NAMES if name not in FEEDS)
-    return f"{off}[backfill]\nenabled = false\n"
+    """Only the simulated feeds are recorded; REST closes no hole before it is looked at."""
+    return "".join(f"[feeds.{name}]\nenabled = false\n" for name in FEED_NAMES if name not in FEEDS)
 
 
 def by_feed(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
