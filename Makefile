@@ -82,7 +82,7 @@ drills: $(STAMP) $(EXTENSIONS)
 	@failed=0; for drill in $(DRILLS); do $(PY) -m pumpwatch drill $$drill --long --seed $(SEED) || failed=1; done; exit $$failed
 
 drills-short: $(STAMP) $(EXTENSIONS)
-	TEST_ALL_DRILLS=1 $(PY) -m pytest tests/system/test_drills.py
+	TEST_ALL_DRILLS=1 $(PY) -m pytest tests/system
 
 # All benches, half an hour on a quiet machine; BENCH="tls daemon" runs only these.
 bench: $(STAMP) $(EXTENSIONS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,13 @@ from pumpwatch.drills.stage import DaemonProcess, applied_rows, is_subscribed, s
 from pumpwatch.store.server import read_password, running_address
 from pumpwatch.store.sql import Sql
 
-pytestmark = [pytest.mark.questdb, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.questdb,
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not os.environ.get("TEST_ALL_DRILLS"), reason="takes minutes: make drills-short"
+    ),
+]
 
 RATE_PER_S = 2000
 VERB_S_MAX = 240
