@@ -15,8 +15,8 @@ from pumpwatch.listing.certificate import Certificate
 from pumpwatch.listing.verify import read_certificate
 from pumpwatch.listing_verbs import find_bundle
 
-COIN = "WIF"  # every simulated venue has it, and no won market yet
-TITLE = f"도그위프햇({COIN}) KRW 마켓 디지털 자산 추가"
+COIN = "INJ"  # every simulated venue has it, and no won market yet
+TITLE = f"인젝티브({COIN}) KRW 마켓 디지털 자산 추가"
 ARGUMENTS = ("--pump", COIN, "--pump-share", "0.05")
 SIDE_S, SIDE_SHORT_S = 20, 5  # of the window; short where the demo is
 SHORT_S = 70
