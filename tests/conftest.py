@@ -6,12 +6,14 @@ The database is started only if a test asks for it, and once for each of xdist's
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psycopg
 import pytest
+import trio
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
@@ -121,3 +123,14 @@ def _wait_until_it_answers(launch: Launch, process: subprocess.Popen[bytes]) -> 
                 continue
             break
     raise RuntimeError(f"no database: {launch.log_file.read_text(errors='replace')[-2000:]}")
+
+
+@pytest.fixture
+def inline_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocking calls run in the event loop: the mock clock does not know that a thread is busy."""
+
+    async def run_sync(step: Callable[..., Any], *args: Any, **_: Any) -> Any:
+        await trio.lowlevel.checkpoint()
+        return step(*args)
+
+    monkeypatch.setattr(trio.to_thread, "run_sync", run_sync)

@@ -39,6 +39,7 @@ class Table:
     """What QuestDB would hold: rows by their key; asked with the reader's own statements."""
 
     def __init__(self) -> None:
+        self.asked = 0
         self.rows: dict[tuple[Any, ...], StoredRow] = {}
 
     def apply(self, lines: Sequence[Line]) -> None:
@@ -46,6 +47,7 @@ class Table:
             self.rows[(*row[:4], row[7])] = row
 
     async def query(self, sql: str, params: Sequence[Any] = ()) -> list[StoredRow]:
+        self.asked += 1
         from_ns, to_ns, *more = params
         if sql == COUNT_SQL:
             return [(sum(from_ns <= row[3] < to_ns for row in self.rows.values()),)]

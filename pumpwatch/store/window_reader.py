@@ -208,16 +208,21 @@ class Windows:
         labels = sorted((label for one in meant for label in one.labels), key=lambda one: one[:3])
         builder = RowsBuilder(labels)
         held: dict[tuple[str, str], Spans] = {}
+        unlisted: list[Label] = []
         for number, label in enumerate(labels):
             feed = f"{label.exchange}_{label.market_type}"
             names = next(one for one in meant if one.feed == feed).names(label.symbol)
             spans = _look(memory, builder, number, feed, names, from_ns, to_ns)
             held[(feed, label.symbol)] = spans
+            if not names:
+                unlisted.append(label)
         asked = [
             label
             for label in labels
             if not _covers(held[_key(label)], from_ns, min(to_ns, max(now_ns, from_ns + 1)))
         ]
+        if memory is not None and len(unlisted) < len(labels) and asked == unlisted:
+            asked = []  # what traded in the hour that memory holds is an instrument of its feed
         applied_ns = self._applied_ns()  # before the question: what is applied later may be in it
         if asked:
             rows = await self._sql.query(*_statement(asked, from_ns, to_ns, question.feeds))

@@ -105,7 +105,7 @@ async def test_what_is_old_goes_and_so_does_what_is_too_much(tmp_path: Path) -> 
     assert files(tmp_path) == []
 
 
-@pytest.mark.xfail(reason="after a pause the first frame of a connection is missing", strict=False)
+@pytest.mark.usefixtures("inline_threads")
 async def test_under_load_it_is_off_says_so_and_comes_back(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import AsyncIterator
 
 import pytest
 import trio
@@ -34,17 +33,6 @@ async def empty_database(sql: Sql) -> Sql:
         while await sql.query("SELECT table_name FROM tables()"):  # noqa: ASYNC110
             await trio.sleep(0.02)
     return sql
-
-
-@pytest.fixture
-def inline_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocking calls run in the event loop: the mock clock does not know that a thread is busy."""
-
-    async def run_sync(step: Callable[..., Any], *args: Any, **_: Any) -> Any:
-        await trio.lowlevel.checkpoint()
-        return step(*args)
-
-    monkeypatch.setattr(trio.to_thread, "run_sync", run_sync)
 
 
 @pytest.fixture
