@@ -158,7 +158,9 @@ async def _demo(seconds: int, rate_per_s: int, folder: Path, seed: int) -> int:
             tallies = await run_and_tally(daemon, simulator, seconds, console, has_listing=True)
     console.print(tally_table(tallies, daemon, seconds))
     place = await demo_listing.bundle_of(config, 0)
-    if place is not None:
+    if place is None:
+        console.print(demo_listing.UNPROVEN, soft_wrap=True)
+    else:
         table, lines = demo_listing.closing_lines(place)
         console.print(table)
         for line in lines:

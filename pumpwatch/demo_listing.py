@@ -22,6 +22,10 @@ SIDE_S, SIDE_SHORT_S = 20, 5  # of the window; short where the demo is
 SHORT_S = 70
 PROVEN_S = 12  # detection, the venues' lists, applying, publishing
 POLL_S = 0.2
+UNPROVEN = (
+    f"{COIN} was listed on the simulated Upbit; its window was not judged before the demo ended"
+    " (a daemon that goes on publishes it a minute after the notice at the latest)"
+)
 
 
 def configure(config: Config, seconds: int) -> Config:
