@@ -18,7 +18,7 @@ from pumpwatch.store.spool_files import BIG_TABLE, START, Cursor
 log = structlog.get_logger()
 
 POLL_BUSY_S = 0.1  # while rows are under way: this much is added to the lag that is measured
-POLL_IDLE_S = 1.0
+POLL_IDLE_S = 1.0  # at most: an accepted request ends it
 RESUME_AFTER_S = 5.0  # between two tries to resume a suspended table
 MOVE_AFTER_S = 300.0  # small tables' rows may keep a segment for so long
 
@@ -60,6 +60,9 @@ class AppliedWatch:
         self._sql = sql
         self._clock = clock
         self._on_lag = on_lag
+        self._news = trio.Event()  # a request was accepted since the last look began
+        for table in tables:
+            table.on_accept = self._note_accepted
         self._resume_at_s = 0.0
         self._oldest = 0  # segment
         self._side_only_since_s = 0.0  # when small tables alone began to keep it
@@ -73,11 +76,24 @@ class AppliedWatch:
                 if self.is_answering:
                     log.warning("applied_watch_no_answer", message=str(error))
                 self.is_answering = False
-            is_busy = any(table.applied < table.accepted for table in self._tables.values())
-            await trio.sleep(POLL_BUSY_S if is_busy and self.is_answering else POLL_IDLE_S)
+            await self._wait()
+
+    async def _wait(self) -> None:
+        """Until the next look is worth it: applying takes some time after a request."""
+        if not self.is_answering:
+            await trio.sleep(POLL_IDLE_S)
+            return
+        if all(table.applied >= table.accepted for table in self._tables.values()):
+            with trio.move_on_after(POLL_IDLE_S - POLL_BUSY_S):
+                await self._news.wait()
+        await trio.sleep(POLL_BUSY_S)
+
+    def _note_accepted(self) -> None:
+        self._news.set()
 
     async def look(self) -> None:
         """Ask once, move cursors, release segments."""
+        self._news = trio.Event()
         before = {name: table.accepted_now() for name, table in self._tables.items()}
         wal = {row[0]: row[1:] for row in await self._sql.query(WAL_SQL)}
         ids = dict(await self._sql.query(IDS_SQL))

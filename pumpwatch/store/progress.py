@@ -7,7 +7,7 @@ as applied once the table's writerTxn has reached the sequencerTxn that was read
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -54,6 +54,7 @@ class TableProgress:
         # None until a look has shown it: a row that is sent before could go to a table that is
         # dropped and made anew before the first look, and nobody would know.
         self.table_id: int | None = None
+        self.on_accept: Callable[[], None] = lambda: None
         self._requests = 0  # with accepted rows, since the table is known
         self._sequencer_txn_first = 0
         self._sequencer_txn_last = 0
@@ -80,6 +81,7 @@ class TableProgress:
         self._refused_held.update(refused)
         for (_, feed), rows in refused.items():
             self.refused_by_feed[feed] += rows
+        self.on_accept()
 
     def observe(self, seen: WalState, accepted_before: Accepted) -> bool:
         """Judge what a look at the server shows; ``accepted_before`` was taken before the look.

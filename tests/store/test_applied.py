@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from pumpwatch.store.applied import MOVE_AFTER_S, RESUME_AFTER_S, AppliedWatch
+from pumpwatch.store.applied import MOVE_AFTER_S, POLL_BUSY_S, RESUME_AFTER_S, AppliedWatch
 from pumpwatch.store.progress import TableProgress
 from tests.store.fake_server import FakeServer, status
 from tests.store.records import (
@@ -265,6 +265,25 @@ async def test_the_lag_is_that_of_the_oldest_row_of_each_applied_record(tmp_path
     clock.now_ns = received_ns - 5  # set back
     await watch.look()
     assert lags == [(1.5, 2), (0.0, 1)]
+
+
+async def test_an_accepted_request_is_looked_at_without_waiting_for_the_idle_look(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    """A row is visible a moment after its 204; a look only once a second would say a second."""
+    spool = await opened(tmp_path)
+    server = FakeServer()
+    trades = TableProgress(TRADES, "trades")
+    watch = AppliedWatch(spool, [trades], server, SetClock())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watch.run)
+        await trio.sleep(10.01)  # nothing is under way
+        write(spool, record([1, 2]))
+        server.store(b"".join(lines_of(TRADES, [1, 2])), {})
+        trades.accept(spool.files.table_ends()[TRADES], {1: 2}, {})
+        await trio.sleep(POLL_BUSY_S + 0.01)
+        assert trades.applied == trades.accepted
+        nursery.cancel_scope.cancel()
 
 
 # --- small tables that stand still ----------------------------------------------------------------
