@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,11 +10,11 @@ import typer
 from pumpwatch.cli_data import parse_time_ns
 from pumpwatch.cli_print import ConfigOption, JsonOption, load, print_json, print_rows
 from pumpwatch.errors import EXIT_NO, UsageError
+from pumpwatch.model import COIN
 
 if TYPE_CHECKING:
     from pumpwatch.config import Config
 
-COIN = re.compile(r"[A-Z0-9]{1,15}")
 LIMIT_MAX = 100_000
 TAKEN_WITHIN_S = 5.0  # a running daemon looks twice a second
 TAKEN_POLL_S = 0.1
