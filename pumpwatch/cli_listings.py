@@ -10,7 +10,6 @@ import typer
 from pumpwatch.cli_data import parse_time_ns
 from pumpwatch.cli_print import ConfigOption, JsonOption, load, print_json, print_rows
 from pumpwatch.errors import EXIT_NO, UsageError
-from pumpwatch.model import COIN
 
 if TYPE_CHECKING:
     from pumpwatch.config import Config
@@ -96,6 +95,8 @@ def add(
 
 def coin_of(symbol: str) -> str:
     """A coin from the command line. Raises UsageError."""
+    from pumpwatch.model import COIN
+
     if COIN.fullmatch(symbol) is None:
         raise UsageError(f"SYMBOL {symbol!r}: allowed: a coin, 1 to 15 of A-Z 0-9")
     return symbol
