@@ -76,8 +76,11 @@ def full() -> Standing:
     upkeep = UpkeepStanding(
         tiers=[TierStanding(name="cold", partitions=720, rows=9_000_000, bytes=300 * 2**20,
                             oldest="2026-10-26T00:00:00Z")],
-        days_left=41.3, disks=[DiskStanding(name="database", path="/data", level="warn",
-                                            used_share=0.72, free_bytes=2**30)],
+        days_left=41.3, disks=[
+            DiskStanding(name=name, path="/data", level="warn", used_share=share, free_bytes=free)
+            for name, share, free in (("database", 0.72, 2**30), ("spool", 0.7201, 2**30 - 4096),
+                                      ("backups", 0.1, 2**40))
+        ],
         backup="20261125T031000Z good", proof=f"2026-11-24: 5 trades {NASTY}; certificates 0a",
     )  # fmt: skip
     boards = [
@@ -132,7 +135,10 @@ async def test_it_shows_the_figures_and_every_list() -> None:
             assert page.inner_text("#tiers-more") == "41 days left at this rate"
             assert page.inner_text("#backup") == "20261125T031000Z good"
             assert page.inner_text("#proof") == f"2026-11-24: 5 trades {NASTY}"
-            assert "disk of the database" in page.inner_text("#meters").lower()
+            meters = [name.inner_text() for name in page.locator("#meters dt").all()]
+            assert [name for name in meters if name.startswith("disk")] == [
+                "disk of the database, spool", "disk of the backups",
+            ]  # fmt: skip
             assert page.inner_text("#balance") == "every row is accounted for"
             page.click('tr[data-feed="okx_spot"] button')
             assert page.locator("tr.detail:visible").count() == 1
@@ -156,6 +162,14 @@ async def test_it_follows_what_happens() -> None:
             keep(page, "down")
             show(stage, standing(differences=["okx_spot: road: 5 parsed, 4 accounted for"]))
             expect(page.locator("#balance")).to_contain_text("5 parsed", timeout=WAIT_MS)
+            down = [feed(f.feed, connections_open=0) for f in standing().feeds]
+            show(stage, standing(feeds=down))
+            expect(page.locator("#banner")).to_have_text("feeds: 12 of 12 down", timeout=WAIT_MS)
+            show(stage, standing(feeds=[*down[:2], *standing().feeds[2:]]))
+            told = "binance spot: no connection is open · binance futures: no connection is open"
+            expect(page.locator("#banner")).to_have_text(told, timeout=WAIT_MS)
+            show(stage, standing(feeds=down, state="closing"))
+            expect(page.locator("#banner")).to_have_text("daemon: closing", timeout=WAIT_MS)
             show(stage, standing())
             page.wait_for_selector('body[data-state="ok"]', timeout=WAIT_MS)
             assert not page.is_visible("#banner")

@@ -6,6 +6,7 @@ import { byId, bytes, count, make, moment, say, short, span } from "/static/word
 
 const LOST_S = 5; // without an event for so long the figures are not to be trusted
 const HISTORY_S = 180;
+const FEEDS_TOLD_MAX = 3; // one by one
 const STATES = { ok: "recording", degraded: "recording, degraded", down: "not well", lost: "no answer", waiting: "waiting" };
 const THEME = "pumpwatch-theme";
 
@@ -53,9 +54,8 @@ function banner(text) {
 
 function show({ standing, health }) {
   const { process } = standing;
-  const bad = health.parts.filter((part) => part.state !== "ok" && part.name !== "feeds");
   setState(health.state, standing.state === "running" ? `up ${span(process.uptime_s)}` : standing.state);
-  banner(bad.map((part) => `${part.name.replace("_", " ")}: ${part.text}`).join(" · "));
+  banner(worthSaying(standing, health).map((part) => `${part.name.replace("_", " ")}: ${part.text}`).join(" · "));
   say(byId("clock"), standing.at.slice(11, 19));
   say(byId("version"), process.version);
   showTotals(standing);
@@ -68,6 +68,17 @@ function show({ standing, health }) {
   showBoards(standing);
   say(byId("process"), `pid ${process.pid} · since ${moment(process.started_at)} · ${count(process.open_files)} file handles · event loop ${span(process.loop_lag_s)} late`);
   document.title = health.state === "ok" ? "PumpWatch" : `(${health.state}) PumpWatch`;
+}
+
+// Each part that is not well; many feeds in one line, and nothing of them while the daemon ends.
+function worthSaying({ state, feeds }, { parts }) {
+  const names = new Set(feeds.map(({ feed }) => feed));
+  const bad = parts.filter((part) => part.state !== "ok");
+  const isEach = bad.filter((part) => names.has(part.name)).length <= FEEDS_TOLD_MAX;
+  return bad.filter(({ name }) => {
+    if (name === "feeds") return state === "running" && !isEach;
+    return !names.has(name) || (state === "running" && isEach);
+  });
 }
 
 const sum = (feeds, read) => feeds.reduce((total, feed) => total + (read(feed) ?? 0), 0);
@@ -133,7 +144,7 @@ function showStore({ spool, database, volume, process, applied_lag, upkeep }, he
   chip.className = `chip ${{ ok: "good", degraded: "warn", down: "bad" }[part.state]}`;
   byId("store").dataset.health = part.state;
   meter("spool on disk", `${bytes(spool.disk_bytes)} of ${bytes(spool.disk_bytes_max)}`, spool.disk_bytes / spool.disk_bytes_max);
-  meter("disk", `${bytes(volume.free_bytes)} free`, volume.used_bytes / (volume.used_bytes + volume.free_bytes || 1));
+  if (!upkeep.disks.length) meter("disk", `${bytes(volume.free_bytes)} free`, volume.used_bytes / (volume.used_bytes + volume.free_bytes || 1));
   showUpkeep(upkeep);
   const used = process.rss_bytes + database.rss_bytes;
   meter("memory", `daemon ${bytes(process.rss_bytes)}, database ${bytes(database.rss_bytes)}`, used / process.memory_bytes_max);
@@ -145,13 +156,30 @@ function showUpkeep({ tiers, days_left, disks, backup, proof, working_on }) {
   fill("tiers", tiers, "not asked yet", ({ name, rows, bytes: size, oldest, partitions }) => make("li", {},
     make("b", {}, name), make("span", { class: "sub num" },
       `${count(rows)} rows · ${bytes(size)}${partitions ? ` · ${count(partitions)} hours` : ""}${oldest ? ` · ${name === "gone" ? "older than" : "since"} ${moment(oldest)}` : ""}`)));
-  for (const { name, used_share, free_bytes } of disks) meter(`disk of the ${name}`, `${bytes(free_bytes)} free`, used_share);
+  for (const [label, { used_share, free_bytes }] of byFileSystem(disks)) meter(label, `${bytes(free_bytes)} free`, used_share);
   say(byId("tiers-more"), days_left === null ? "" : `${count(Math.floor(days_left))} days left at this rate`);
   say(byId("backup"), `${backup}${working_on ? ` · at work: ${working_on}` : ""}`);
   say(byId("proof"), proof.split("; certificates")[0] || "the first line comes tomorrow morning");
 }
 
+// What lies on one disk shares a meter: settled at the first look, or figures that move would part them.
+let fileSystems = null;
+
+function byFileSystem(disks) {
+  if (disks.length && fileSystems?.size !== disks.length) {
+    const alike = (one, other) => Math.abs(one.used_share - other.used_share) < 0.001 && Math.abs(one.free_bytes - other.free_bytes) < 0.01 * one.free_bytes;
+    fileSystems = new Map(disks.map((disk) => [disk.name, `disk of the ${disks.filter((other) => alike(disk, other)).map(({ name }) => name).join(", ")}`]));
+    for (const name of [...meters.keys()].slice(1)) dropMeter(name); // made anew, in their order
+  }
+  return new Map(disks.map((disk) => [fileSystems.get(disk.name), disk]));
+}
+
 const meters = new Map();
+
+function dropMeter(name) {
+  meters.get(name).row.remove();
+  meters.delete(name);
+}
 
 function meter(name, text, share) {
   if (!meters.has(name)) {
@@ -196,7 +224,7 @@ function showTables({ tables }) {
     make("b", {}, `${gap.feed.replace("_", " ")} ${gap.symbol}`), chipOf(gap.state),
     make("span", { class: "sub num" }, `${gap.cause.replaceAll("_", " ")} · ${gap.missing < 0 ? "unknown" : count(gap.missing)} rows · since ${moment(gap.opened_at)}`)));
   fill("operations", tables?.operations ?? [], tables ? "nothing was done yet" : silent, (operation) => make("li", {},
-    make("b", {}, `${operation.operation} ${operation.subject}`), chipOf(operation.result),
+    make("b", {}, [operation.operation, operation.subject].filter((word) => word && word !== "-").join(" ")), chipOf(operation.result),
     make("span", { class: "sub num" }, `${moment(operation.started_at)}${operation.detail ? " · " + operation.detail : ""}`)));
   say(byId("listings-more"), tables ? `asked ${tables.asked_at.slice(11, 19)}` : "");
   say(byId("gaps-list-more"), tables?.gaps.length ? "the newest" : "");
@@ -264,22 +292,35 @@ byId("window-form").addEventListener("submit", async (event) => {
   const { name, at, before_s, after_s } = Object.fromEntries(new FormData(event.target));
   const note = byId("window-note");
   say(note, "asking …");
-  const ask = async (kind) => {
-    const query = new URLSearchParams({ [kind]: name.trim(), at, before_s, after_s });
+  const ask = async (kind, sides) => {
+    const query = new URLSearchParams({ [kind]: name.trim(), at, ...sides });
     const answer = await fetch(`/api/trades/window?${query}`);
     return { status: answer.status, body: await answer.json() };
   };
   try {
-    let found = await ask("coin");
-    if (found.status === 404) found = await ask("symbol");
+    const sides = { before_s, after_s };
+    let kind = "coin";
+    let found = await ask(kind, sides);
+    if (found.status === 404) found = await ask((kind = "symbol"), sides);
+    const narrow = found.status === 200 && found.body.truncated ? narrower(found.body, at, sides) : null;
+    if (narrow) found = await ask(kind, narrow);
     if (found.status !== 200) { say(note, found.body.error); return; }
     const { body } = found;
     await drawWindow(byId("window-chart"), body, at);
-    say(note, `${count(body.count)} trades of ${body.symbols.join(", ")}${body.truncated ? ", and more than are shown" : ""}, from ${body.source}`);
+    const less = narrow ? `; more than fit, so only ${narrow.before_s} s before and ${narrow.after_s} s after` : "";
+    say(note, `${count(body.count)} trades of ${body.symbols.join(", ")}${body.truncated ? ", and more than are shown" : ""}, from ${body.source}${less}`);
   } catch (error) {
     say(note, error.message);
   }
 });
+
+// An answer that was cut off shows only the beginning: sides for which about as many rows fit around the moment.
+function narrower({ trades }, at, { before_s, after_s }) {
+  const first = Date.parse(at) / 1000 - Number(before_s);
+  const share = (0.9 * (Date.parse(`${trades.at(-1).timestamp.slice(0, 23)}Z`) / 1000 - first)) / (Number(before_s) + Number(after_s));
+  const side = (seconds) => Math.min(Number(seconds), Math.max(1, Math.floor(seconds * share)));
+  return share < 1 ? { before_s: side(before_s), after_s: side(after_s) } : null;
+}
 
 // --- keys and colours ---
 
