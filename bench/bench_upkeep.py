@@ -12,12 +12,14 @@ import argparse
 import itertools
 import json
 import logging
+import os
 import random
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +54,16 @@ from pumpwatch.store.checkpoint import NoHold
 from pumpwatch.store.cold import ColdStore
 from pumpwatch.store.operations import NoSink, OperationLog
 from pumpwatch.store.partitions import HOUR_NS, NS_PER_S, read_partitions, wait_applied
+from pumpwatch.store.scratch_server import SERVER_FOLDER
 from pumpwatch.store.server import ServerAddress, read_runtime, running_address
+from pumpwatch.store.server_process import find_leftovers
 from pumpwatch.store.sql import Sql
 from pumpwatch.store.window import COLUMNS, query
 from pumpwatch.tally import compare, fetch_stored
 
 WINDOWS = 300
 AROUND_S = 20
+NICE = -15  # while windows are timed: on a busy machine they would measure the others
 SYMBOLS = 150  # per feed
 ROWS_PER_S = 5_000  # of all feeds, in the hour that is converted
 RETENTION_DAYS = 30
@@ -109,7 +114,8 @@ async def _convert(sql: Sql, config: Config) -> dict[str, Any]:
     native = await _partition(sql, hour_ns)
     figures["rows"] = native.rows
     figures["native_bytes_per_row"] = round(native.disk_bytes / native.rows, 1)
-    figures["native_window_ms"] = await _windows(address, hour_ns, span_ns)
+    (server,) = find_leftovers(config.data_dir, config.data_dir / SERVER_FOLDER)
+    figures["native_window_ms"] = await _windows(address, hour_ns, span_ns, server.pid)
     store = ColdStore(
         sql, OperationLog(NoSink(), clock), clock, cold_hours=24, data_dir=config.data_dir, rest=0.0
     )
@@ -119,7 +125,7 @@ async def _convert(sql: Sql, config: Config) -> dict[str, Any]:
     figures["equal"] = done.problem == ""
     parquet = await _partition(sql, hour_ns)
     figures["parquet_bytes_per_row"] = round(parquet.disk_bytes / parquet.rows, 1)
-    figures["parquet_window_ms"] = await _windows(address, hour_ns, span_ns)
+    figures["parquet_window_ms"] = await _windows(address, hour_ns, span_ns, server.pid)
     return figures
 
 
@@ -128,14 +134,33 @@ async def _partition(sql: Sql, start_ns: int) -> Any:
     return found
 
 
-async def _windows(address: ServerAddress, hour_ns: int, span_ns: int) -> dict[str, float]:
+async def _windows(
+    address: ServerAddress, hour_ns: int, span_ns: int, server_pid: int
+) -> dict[str, float]:
     """Of random coins at random moments, ±20 s, all feeds, as the command line asks."""
-    return await trio.to_thread.run_sync(_windows_now, address, hour_ns, span_ns)
+    with preferred(server_pid), preferred(os.getpid()):
+        return await trio.to_thread.run_sync(_windows_now, address, hour_ns, span_ns)
+
+
+@contextmanager
+def preferred(pid: int) -> Iterator[None]:
+    """All its threads go before what else is at work on this machine; where that is allowed."""
+    threads = [int(path.name) for path in Path(f"/proc/{pid}/task").iterdir()]
+    try:
+        for thread in threads:
+            with suppress(ProcessLookupError, PermissionError):
+                os.setpriority(os.PRIO_PROCESS, thread, NICE)
+        yield
+    finally:
+        for thread in threads:
+            with suppress(ProcessLookupError):
+                os.setpriority(os.PRIO_PROCESS, thread, 0)
 
 
 def _windows_now(address: ServerAddress, hour_ns: int, span_ns: int) -> dict[str, float]:
     rng = random.Random(5)
-    symbols = [
+    # In the same order both times: the same windows are asked for.
+    symbols = sorted(
         row["symbol"]
         for row in query(
             address,
@@ -143,7 +168,7 @@ def _windows_now(address: ServerAddress, hour_ns: int, span_ns: int) -> dict[str
             " AND timestamp < cast(%s AS TIMESTAMP_NS)",
             [hour_ns, hour_ns + HOUR_NS],
         )
-    ]
+    )
     sql = (
         f"SELECT {COLUMNS} FROM trades WHERE timestamp >= cast(%s AS TIMESTAMP_NS)"
         " AND timestamp < cast(%s AS TIMESTAMP_NS) AND symbol = %s"
