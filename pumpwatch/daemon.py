@@ -38,6 +38,7 @@ from pumpwatch.feed_switch import FeedSwitch, offer_switches
 from pumpwatch.listing.stored import load_events
 from pumpwatch.listing.watch import ListingWatch
 from pumpwatch.listing_desk import ListingDesk
+from pumpwatch.listing_order import offer_listing
 from pumpwatch.monitor import Monitor
 from pumpwatch.moving import Moving
 from pumpwatch.past import Past
@@ -121,6 +122,7 @@ class Daemon:
         self.switches = {feed.spec.name: FeedSwitch(feed, self.stop) for feed in self.feeds}
         offer_switches(self.desk, self.switches)
         offer_retry(self.desk, lambda: self.backfill)
+        offer_listing(self.desk, config.data_dir)
         self.runs: dict[str, FeedRun] = {}  # of feeds that were started, by name
         self.alerts: AlertDesk | None = None
         self.page_url = ""  # empty until the page is served

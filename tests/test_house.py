@@ -40,8 +40,8 @@ ROOTS = {
     "cli_drill", "upkeep_verbs", "drills",
     "__main__", "venues_page", "caretaker", "caretaker_orders", "daemon_orders", "release",
     "restored", "upgrade_verb", "cli_upgrade", "online", "cli_examples",
-    "listing_desk", "listing_view", "listing_publish", "listing_verbs", "demo_listing",
-    "venue_lists", "cli_bundles", "cli_completion",
+    "listing_desk", "listing_order", "listing_view", "listing_publish", "listing_verbs",
+    "demo_listing", "venue_lists", "cli_bundles", "cli_completion",
 }  # fmt: skip
 MAY_IMPORT = {
     "_fast": BASE,
