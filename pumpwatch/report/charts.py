@@ -96,7 +96,7 @@ def _price(report: Report, inside: pl.DataFrame) -> Chart:
                 "x": _figures((steps["x"] / SECOND_NS).to_list()),
                 "y": _figures(((steps["price"] / base - 1) * 100).to_list()),
                 "line": {
-                    "color": inks[exchange], "width": 1.7, "shape": "hv",
+                    "color": inks[exchange], "width": 1.4, "shape": "hv",
                     "dash": "dot" if market_type == "futures" else "solid",
                 },
                 "hovertemplate": "%{x:.1f} s  %{y:+.2f} %",

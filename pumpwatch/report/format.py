@@ -54,4 +54,10 @@ def span(seconds: int) -> str:
 
 def percentile(measure: Measure) -> str:
     """``higher than 98 %``; nothing where the past is too short."""
-    return NONE if measure.percentile is None else f"higher than {measure.percentile:.0f} %"
+    if measure.percentile is None:
+        return NONE
+    if measure.percentile >= 99.95:
+        return "higher than ever"
+    if measure.percentile <= 0.05:
+        return "lower than ever"
+    return f"higher than {measure.percentile:.0f} %"

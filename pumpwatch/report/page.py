@@ -79,7 +79,6 @@ def _opening(report: Report) -> list[str]:
 
 def _tiles(report: Report) -> list[str]:
     most = max(report.pumps, key=lambda pump: pump.change_percent, default=None)
-    first = next((r.movers[0] for r in report.rankings if r.by == BY_VENUE and r.movers), None)
     feeds = sum(feed.trades > 0 for feed in report.feeds)
     tiles = [
         (f"{report.trades:,}", f"trades on {feeds} feeds"),
@@ -87,9 +86,7 @@ def _tiles(report: Report) -> list[str]:
         (show.percent(report.taker_buy_percent), "of it bought by takers"),
         (show.change(most.change_percent) if most else "none",
          f"the highest rise within a second{f', {most.feed}' if most else ''}"),
-        (first.feed.replace("_", " ") if first else "nobody",
-         f"rose first by 3 %, at {first.relative_ms / 1000:+.2f} s" if first
-         else "rose by 3 % within a second"),
+        _first_tile(report),
         (seconds_text(report.moments.detection_ms), "from the notice's time until we saw it"),
     ]  # fmt: skip
     inner = "".join(
@@ -97,6 +94,17 @@ def _tiles(report: Report) -> list[str]:
         for value, text in tiles
     )
     return [f'<div class="tiles">{inner}</div>']
+
+
+def _first_tile(report: Report) -> tuple[str, str]:
+    movers = next((r.movers for r in report.rankings if r.by == BY_VENUE), [])
+    if not movers:
+        return "nobody", "rose by 3 % within a second"
+    ties = sum(one.is_tie for one in movers)
+    first, at = movers[0].feed.replace("_", " "), f"{movers[0].relative_ms / 1000:+.2f} s"
+    if ties:
+        return "a tie", f"{first} and {ties} more rose first by 3 %, at {at}"
+    return first, f"rose first by 3 %, at {at}"
 
 
 def section(title: str, lead: str, *inner: str) -> str:

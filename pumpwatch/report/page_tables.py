@@ -127,15 +127,19 @@ def buckets(report: Report) -> str:
     """Parts of the window."""
     rows = [
         (
-            f"<td>{escape(one.name)}</td>", f"{one.from_s:+.0f} to {one.to_s:+.0f} s",
+            f"<td>{escape(one.name)}</td>", f"{_side(one.from_s)} to {_side(one.to_s)} s",
             f"{one.trades:,}", show.money(one.volume_quote), show.percent(one.taker_buy_percent),
-            str(one.large_trades), _change(one.change_percent), str(one.feeds),
+            f"{one.large_trades:,}", _change(one.change_percent), str(one.feeds),
         )
         for one in report.buckets
     ]  # fmt: skip
     headings = ("part", "from, to", "trades", "USDT", "bought by takers", "over 1,000 USDT",
                 "price, median feed", "feeds")  # fmt: skip
     return table(headings, rows, "")
+
+
+def _side(seconds: float) -> str:
+    return f"{seconds:+.0f}" if seconds else "0"
 
 
 def before(report: Report) -> str:
@@ -147,12 +151,13 @@ def before(report: Report) -> str:
             _measure(one.coins, show.money(one.coins.value)),
             _measure(one.trades, show.money(one.trades.value)),
             _measure(one.taker_buy, show.percent(one.taker_buy.value)),
-            "less BTC's" if one.is_btc_adjusted else "BTC's is not held",
-            f"{one.past_spans:,}" if one.past_spans else "too little past",
+            f"{one.past_spans:,} spans" if one.past_spans else "too little past",
         )
         for one in report.before
     ]
-    headings = ("", "price", "coins", "trades", "bought by takers", "price is", "compared with")
+    is_adjusted = all(one.is_btc_adjusted for one in report.before)
+    price = "price, less BTC's" if is_adjusted else "price (BTC's is not held)"
+    headings = ("", price, "coins", "trades", "bought by takers", "compared with")
     tone = " warn" if report.leak.is_named else ""
     note = f'<p class="note{tone}">{escape(report.leak.text)}</p>'
     return table(headings, rows, "") + note

@@ -8,6 +8,7 @@ from pumpwatch.listing.certificate import Certificate, FeedProof
 from pumpwatch.report.document import Pump, Ranking
 
 MOMENTS = {"announcement": "the announcement", "opening": "the opening of trading"}
+CLOCKS = {"venue": "the venues' clocks", "receipt": "our clock"}
 REASONS_SHOWN = 2
 
 
@@ -97,12 +98,7 @@ def finding_sentences(
         f"{coin} rose by 3 % or more within a second {times}, on {len(moved)} feeds; most on"
         f" {most.feed}: {most.change_percent:.1f} % at {relative_text(most.relative_ms)}."
     )
-    told += [
-        f"First to move by {'the venues' if one.by == 'venue' else 'our'}"
-        f" clock{'s' if one.by == 'venue' else ''}: {one.verdict}."
-        for one in ranked
-        if one.movers
-    ]
+    told += [f"First to move by {CLOCKS[one.by]}: {one.verdict}." for one in ranked if one.movers]
     return told
 
 
