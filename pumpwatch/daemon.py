@@ -43,6 +43,7 @@ from pumpwatch.monitor import Monitor
 from pumpwatch.moving import Moving
 from pumpwatch.past import Past
 from pumpwatch.reload import reload
+from pumpwatch.report.write import write_report
 from pumpwatch.rest import RestClient
 from pumpwatch.seat import Seat
 from pumpwatch.store.applied import AppliedWatch
@@ -224,7 +225,7 @@ class Daemon:
         except ServerError as error:
             log.warning("listing_events_not_loaded", message=str(error))
             stored = None
-        self.listing_desk = ListingDesk(self, sql)
+        self.listing_desk = ListingDesk(self, sql, refine=write_report)
         self.listing = ListingWatch(
             self.config, self.listing_desk.log, self.clock, self._child_rng(), stored=stored
         )
