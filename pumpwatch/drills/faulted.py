@@ -6,7 +6,7 @@ import json
 import random
 import signal
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -33,6 +33,7 @@ from pumpwatch.store.window import query
 from pumpwatch.tally import fetch_stored
 
 Names = dict[str, list[str]]  # each feed's symbols as the venue calls them, busiest first
+Meanwhile = Callable[[DaemonProcess], Awaitable[None]]  # what else happens while faults play
 Planner = Callable[[random.Random, int, Names], list[Fault]]
 
 BEGIN_S = 2.0  # of a plan: the first fault
@@ -40,6 +41,8 @@ BUSY_SYMBOLS = 12  # faults of one symbol hit one of these
 CALM_S = 12.0  # after the last fault: keepalives run out, connections come back
 PLAYED_S_MAX = 120.0
 CLOSING_S_MAX = 150.0  # for what is open to be closed or given up
+APPLIED_S_MAX = 30.0  # the table learns what the daemon knows a moment later
+REFUSED = ("403", "418", "429")  # too many requests, or a ban
 # Who says beforehand that it will close a connection, and how long before.
 NOTICE_S = {"binance": 8.0, "okx": 8.0, "gate": 8.0}
 ALL_HISTORY = BY_ID - {"binance_futures"}  # REST gives every id
@@ -54,10 +57,17 @@ class FaultedRun(msgspec.Struct, kw_only=True):
     played: list[Played]
     found: Holes
     status: dict[str, Any]  # the daemon's last word
+    too_many: int  # requests that venues refused so, or banned
 
 
 async def play_faults(
-    order: Order, outcome: Outcome, planner: Planner, arguments: Sequence[str], toml: str = ""
+    order: Order,
+    outcome: Outcome,
+    planner: Planner,
+    arguments: Sequence[str],
+    *,
+    toml: str = "",
+    meanwhile: Meanwhile | None = None,
 ) -> FaultedRun:
     """Record, play the plan, wait until nothing is open any more, hold all against the truth."""
     rng = random.Random(order.seed)
@@ -72,14 +82,18 @@ async def play_faults(
         await daemon.until(is_subscribed, "subscribed")
         plan = planner(rng, order.count, _names(simulator))
         await simulator.give_faults(plan)
-        played = await _until_played(simulator, plan)
+        async with trio.open_nursery() as nursery:
+            if meanwhile is not None:
+                nursery.start_soon(meanwhile, daemon)
+            played = await _until_played(simulator, plan)
         await trio.sleep(CALM_S)
         await settle(daemon, simulator)
         await _until_closed(daemon)
         status = await settle(daemon, simulator)
         outcome.expect(status["differences"] == [], f"balance: {status['differences']}")
         stored = await fetch_stored(running_address(daemon.config))
-        gaps = await trio.to_thread.run_sync(_read_ledger, daemon)
+        gaps = await _ledger(outcome, daemon)
+        too_many = _too_many(await simulator.stats())
         daemon.signal(signal.SIGTERM)
         outcome.expect(await daemon.wait() == 0, f"the daemon's exit code is {daemon.exit_code}")
         await simulator.end()
@@ -88,8 +102,9 @@ async def play_faults(
     )
     found = await trio.to_thread.run_sync(judge_holes, truth, stored, gaps, played)
     run = FaultedRun(
-        truth=truth, stored=stored, gaps=gaps, played=played, found=found, status=status
-    )
+        truth=truth, stored=stored, gaps=gaps, played=played, found=found, status=status,
+        too_many=too_many,
+    )  # fmt: skip
     _tell(outcome, run)
     return run
 
@@ -123,8 +138,31 @@ def open_holes(document: dict[str, Any]) -> int:
     return sum(one["gaps_suspected"] + one["gaps_confirmed"] for one in document["feeds"])
 
 
+async def _ledger(outcome: Outcome, daemon: DaemonProcess) -> list[Gap]:
+    """The table's rows, once as many of them are open as the daemon says."""
+    is_open = -1
+    with trio.move_on_after(APPLIED_S_MAX):
+        while True:
+            gaps = await trio.to_thread.run_sync(_read_ledger, daemon)
+            expected, is_open = open_holes(daemon.status()), sum(gap.is_open for gap in gaps)
+            if is_open == expected:
+                return gaps
+            await trio.sleep(1)
+    outcome.expect(False, f"{is_open} holes are open in the table, {expected} by the daemon")
+    return gaps
+
+
 def _read_ledger(daemon: DaemonProcess) -> list[Gap]:
     return [read_gap(row) for row in query(running_address(daemon.config), SELECT_SQL, [])]
+
+
+def _too_many(stats: dict[str, Any]) -> int:
+    return sum(
+        times
+        for feed in stats["feeds"].values()
+        for answer, times in feed["rest"].items()
+        if answer.endswith(REFUSED)
+    )
 
 
 def _tell(outcome: Outcome, run: FaultedRun) -> None:
