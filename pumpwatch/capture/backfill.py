@@ -52,6 +52,7 @@ class FeedBackfill:
         self.asker = Asker(feed, rest, held, has_api_key=has_api_key, rows_per_s=self.rates)
         self.by_time = ByTime(self.asker)
         self.reach = Reach()
+        self.probe_at_s = -math.inf  # while nothing is answered: not before (trio's clock)
         self._by_id = ById(self.asker)
         self._progress: dict[str, Progress] = {}
 
@@ -119,10 +120,14 @@ class FeedBackfill:
     def _note_failure(self, gap: Gap, progress: Progress, error: PumpWatchError) -> None:
         progress.failures += 1
         progress.refusals = 0 if error.retry else progress.refusals + 1
+        was_down = self.reach.is_down
         if error.retry and isinstance(error, VenueError):
             self.reach.failed(gap.gap_id)
-        log.warning("backfill_failed", feed=self.feed.spec.name, symbol=gap.symbol,
-                    gap=gap.gap_id, failures=progress.failures, message=str(error))  # fmt: skip
+            self.probe_at_s = trio.current_time() + self.reach.pause_s
+        if not was_down:  # else the last line said it for all
+            log.warning("backfill_failed", feed=self.feed.spec.name, symbol=gap.symbol,
+                        gap=gap.gap_id, failures=progress.failures, message=str(error),
+                        is_down=self.reach.is_down)  # fmt: skip
         is_open = self.feed.ledger.find(gap.gap_id) is not None
         if progress.refusals >= REFUSALS_MAX and gap.to_ns and is_open:
             self.asker.close_lost(gap.gap_id, f"the venue refuses: {str(error)[:200]}")
@@ -233,8 +238,9 @@ class Backfill:
                 if gap.gap_id not in self._looking
             ]
             if one.reach.is_down:  # one asks for all
+                is_time = trio.current_time() >= one.probe_at_s
                 is_asking = any(one.is_asking(gap_id) for gap_id in self._looking)
-                due = [] if is_asking else sorted(due, key=lambda item: item[0])[:1]
+                due = sorted(due, key=lambda item: item[0])[: int(is_time and not is_asking)]
             yield from due
 
     def priority(self, one: FeedBackfill, gap: Gap, coins: frozenset[str]) -> tuple[float, ...]:
