@@ -59,6 +59,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "capacity": ("capacity --rate 20000", "capacity --measure 60s"),
     "feeds pause": ("feeds pause okx_spot",),
     "feeds resume": ("feeds resume okx_spot",),
+    "feeds renew": ("feeds renew okx_spot",),
     "alerts test": ("alerts test --severity page",),
     "alerts silence": ("alerts silence feed_down/okx_spot --for 2h", "alerts silence disk_filling"),
     "alerts history": ("alerts history --limit 20",),

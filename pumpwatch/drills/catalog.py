@@ -13,15 +13,18 @@ import trio
 
 from pumpwatch.drills import (
     backup,
+    blackout,
     burst,
     console,
     crash,
     disk,
     gaps,
     listing,
+    newborn,
     outage,
     poison,
     power,
+    replace,
     retention,
     shutdown,
 )
@@ -48,6 +51,16 @@ DRILLS = {
     "gaps": Drill(
         gaps.run, "faults of the feeds: rows kept back, cuts, silences, closed doors",
         "faults", 48, 500, 20_000,
+    ),
+    "replace": Drill(
+        replace.run, "connections that venues end by plan", "ends", 16, 200, 50_000,
+    ),
+    "newborn": Drill(
+        newborn.run, "instruments announced up to a minute before their first trade", "births",
+        24, 200, 3_000,
+    ),
+    "blackout": Drill(
+        blackout.run, "all feeds out of reach", "seconds of it", 10, 600, 5_000,
     ),
     "outage": Drill(
         outage.run, "the database stopped, killed, hanging, refusing, cut off",
