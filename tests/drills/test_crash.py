@@ -6,7 +6,6 @@ import random
 from pathlib import Path
 from types import SimpleNamespace
 
-
 from pumpwatch.clock import SystemClock
 from pumpwatch.drills import crash
 
