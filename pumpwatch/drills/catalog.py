@@ -24,6 +24,7 @@ from pumpwatch.drills import (
     outage,
     poison,
     power,
+    quarantine,
     replace,
     retention,
     shutdown,
@@ -88,6 +89,10 @@ DRILLS = {
     ),
     "retention": Drill(
         retention.run, "40 days on a small disk at 60, 75, 88 and 96 %", "full disks", 1, 5, 8_000,
+    ),
+    "quarantine": Drill(
+        quarantine.run, "members of messages renamed, then read again",
+        "seconds with other names", 8, 600, 5_000,
     ),
     "listing": Drill(
         listing.run, "notices and traps; rows withheld, the daemon killed", "notices", 50, 200,
