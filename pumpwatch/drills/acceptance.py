@@ -9,7 +9,17 @@ OWN = "own"  # stands behind the plan's numbers: drills that the plan does not k
 
 # name -> (number, target)
 ACCEPTANCE = {
-    "soak": ("D-02", "feeds covered >= 99.9 %, memory <= 4 GiB and level, descriptors level"),
+    "environment": ("D-00", "the row stays, schema applied once, loopback only, defaults refused"),
+    "replay": ("D-01", "stored = sent in every field, >= 50,000 rows, none misunderstood"),
+    "insert": ("D-03a", ">= 50,000 rows/s applied"),
+    "pump": ("D-03b", "drained <= 120 s after the burst, memory <= 4 GiB, windows answered"),
+    "hybrid": ("D-03c", "memory and table equal"),
+    "query": ("D-04", "p99 < 100 ms warm with rows coming in, answers exact, interval scan"),
+    "integrity": ("D-06", "no difference without a reason; what is broken is found"),
+    "shadow": ("D-13", "equality 100 %, both sides of a difference kept"),
+    "stages": ("D-14", "share of reads exact, stage kept over a kill, criteria enforced"),
+    "rollback": ("D-15", "one step back and one alert after three bad checks, none before"),
+    "soak": ("D-02", "<= 3.6 s uncovered a cut, memory <= 4 GiB and level, descriptors level"),
     "listing": ("D-05", "one event a coin, none for traps, windows whole"),
     "outage": ("D-07", "alert <= 5 s"),
     "poison": ("D-07", "each poisoned line in quarantine, all others in order"),

@@ -18,14 +18,24 @@ from pumpwatch.drills import (
     console,
     crash,
     disk,
+    environment,
     gaps,
+    hybrid,
+    insert,
+    integrity,
     listing,
     outage,
     poison,
     power,
+    pump,
+    query,
+    replay,
     retention,
+    rollback,
+    shadow,
     shutdown,
     soak,
+    stages,
 )
 from pumpwatch.drills.acceptance import OWN, number_of, target_of
 from pumpwatch.drills.outcome import Order, Outcome
@@ -87,6 +97,39 @@ DRILLS = {
     ),
     "shutdown": Drill(
         shutdown.run, "SIGTERM under load, every other time twice", "ends", 2, 20, 50_000,
+    ),
+    "environment": Drill(
+        environment.run, "the database as we make it, made again", "times again", 1, 5, 0,
+    ),
+    "replay": Drill(
+        replay.run, "recorded messages of all feeds, then more of their kind", "seconds", 30, 300,
+        3_000,
+    ),
+    "insert": Drill(
+        insert.run, "as fast as it goes, from socket to applied", "seconds", 20, 60, 120_000,
+    ),
+    "pump": Drill(
+        pump.run, "calm, 30 times that, 10 times that, calm", "seconds of burst", 10, 60, 5_000,
+    ),
+    "hybrid": Drill(
+        hybrid.run, "memory and table asked for the same windows", "seconds", 30, 300, 5_000,
+    ),
+    "query": Drill(
+        query.run, "windows of a table of 30 days, cold, warm, with rows coming in",
+        "rows a second in the table", 2, 20, 5_000,
+    ),
+    "integrity": Drill(
+        integrity.run, "verify on a whole record, and on one with an id gone", "seconds", 30, 300,
+        2_000,
+    ),
+    "shadow": Drill(
+        shadow.run, "the old store and the table compared", "windows by hand", 50, 1_000, 1_000,
+    ),
+    "stages": Drill(
+        stages.run, "reads move by stages, over a kill", "questions a stage", 50, 500, 1_000,
+    ),
+    "rollback": Drill(
+        rollback.run, "failing reads, slow reads, a full disk", "rounds", 1, 3, 1_000,
     ),
     "soak": Drill(
         soak.run, "a steady rate for long, with pumps, cuts, restarts, kills", "minutes", 20, 120,

@@ -21,7 +21,6 @@ from pumpwatch.clock import SystemClock
 from pumpwatch.config import FEED_NAMES
 from pumpwatch.demo import Simulator, run_simulator
 from pumpwatch.drills.covered import ENDLESS_NS, SAYS_MISSING
-from pumpwatch.drills.holes import Holes, judge_holes
 from pumpwatch.drills.outcome import Order, Outcome
 from pumpwatch.drills.soak_plan import Step, plan_soak
 from pumpwatch.drills.spooled import read_spooled
@@ -29,24 +28,21 @@ from pumpwatch.drills.stage import (
     DaemonProcess,
     daemon_process,
     is_subscribed,
-    settle,
     simulator_arguments,
 )
+from pumpwatch.drills.told import judge_feeds, read_ledger, settle_holes
 from pumpwatch.drills.trace import PROCESSES, SAMPLE_S, MemoryTrace, growth_of
 from pumpwatch.model import Gap
-from pumpwatch.sim.faults import Fault, Played
-from pumpwatch.sim.truth import load_truth
-from pumpwatch.store.gap_rows import COLUMNS, read_gap
+from pumpwatch.sim.faults import Fault
 from pumpwatch.store.server import running_address
 from pumpwatch.store.server_process import PidFile
 from pumpwatch.store.sql import Sql
-from pumpwatch.tally import KEY, fetch_stored
 
 PUMP_TIMES = 20  # the steady rate: 100,000 rows a second at 5,000
 CUTS = ("fin", "reset", "mid_frame")
-COVERED_MIN = 0.999
+# D-02 wants 99.9 % with a cut of every feed an hour; more cuts may cost as much each.
+UNCOVERED_S_MAX = 3.6  # a cut of a feed
 NEAR_NS = 5 * 10**9  # after all is subscribed again, a hole may still begin in the outage
-CLOSING_S_MAX = 180.0  # for holes to be filled or given up
 TELL_S = 60.0
 
 
@@ -130,16 +126,16 @@ async def run(order: Order) -> Outcome:
         ended_ns = SystemClock().wall_ns()
         steady = daemon.status()
         order.tell("trading ends; what is pending drains, holes close")
-        await _settle(daemon, simulator, outcome)
-        gaps = await _ledger(daemon)
+        await settle_holes(outcome, simulator, daemon)
+        gaps = await read_ledger(daemon)
         played = await simulator.played_faults()
-        await simulator.stop_generating()  # writes what of the truth was not written yet
-        await _judge(order, outcome, daemon, gaps, played, soak)
+        spooled = pl.concat(soak.spooled) if soak.spooled else None
+        await judge_feeds(order, outcome, simulator, daemon, gaps, played, spooled)
         outcome.figures["bytes_per_row"] = await _bytes_per_row(daemon, outcome.rows)
         daemon.signal(signal.SIGTERM)
         outcome.expect(await daemon.wait() == 0, f"the daemon's exit code is {daemon.exit_code}")
     outcome.faults += trace.broken()
-    _tell_coverage(outcome, gaps, soak.outages, (begun_ns, ended_ns), steady)
+    _tell_coverage(outcome, gaps, soak.outages, (begun_ns, ended_ns), steady, soak.done["cut"])
     outcome.figures |= {
         "minutes": order.count, "rate_per_s": order.rate_per_s, "steps": soak.done,
         "kill_to_subscribed_s": [round((o.to_ns - o.from_ns) / 1e9, 1) for o in soak.outages],
@@ -165,25 +161,6 @@ async def _tell(order: Order, daemon: DaemonProcess) -> None:
 # --- the end --------------------------------------------------------------------------------------
 
 
-async def _settle(daemon: DaemonProcess, simulator: Simulator, outcome: Outcome) -> None:
-    await settle(daemon, simulator)
-    with trio.move_on_after(CLOSING_S_MAX):
-        await daemon.until(
-            lambda now: not sum(f["gaps_suspected"] + f["gaps_confirmed"] for f in now["feeds"]),
-            "closed", CLOSING_S_MAX + 1,
-        )  # fmt: skip
-    last = await settle(daemon, simulator)
-    outcome.expect(last["differences"] == [], f"balance: {last['differences']}")
-
-
-async def _ledger(daemon: DaemonProcess) -> list[Gap]:
-    sql = Sql(running_address(daemon.config), readonly=True)
-    try:
-        return [read_gap(row) for row in await sql.query_dicts(f"SELECT {COLUMNS} FROM feed_gaps")]
-    finally:
-        await sql.aclose()
-
-
 async def _bytes_per_row(daemon: DaemonProcess, rows: int) -> float:
     sql = Sql(running_address(daemon.config), readonly=True)
     try:
@@ -191,43 +168,6 @@ async def _bytes_per_row(daemon: DaemonProcess, rows: int) -> float:
         return round(int(used or 0) / max(rows, 1), 1)
     finally:
         await sql.aclose()
-
-
-async def _judge(
-    order: Order, outcome: Outcome, daemon: DaemonProcess, gaps: Sequence[Gap],
-    played: Sequence[Played], soak: _Soak,
-) -> None:  # fmt: skip
-    sums = {"absent": 0, "told": 0, "recovered": 0, "unsent": 0}
-    spooled = pl.concat(soak.spooled).unique(KEY) if soak.spooled else None
-    address = running_address(daemon.config)
-    for feed in FEED_NAMES:
-        order.tell(f"comparing {feed}")
-        stored = await fetch_stored(address, feed=feed)
-        own_gaps = [gap for gap in gaps if gap.feed == feed]
-        own_faults = [one for one in played if one.fault.feed == feed]
-        found = await trio.to_thread.run_sync(
-            _judge_feed, order, feed, stored, own_gaps, own_faults
-        )
-        outcome.rows += found.rows
-        outcome.missing += found.silent
-        outcome.duplicate += found.duplicate
-        outcome.faults += [f"silent: {example}" for example in found.examples[:3]]
-        outcome.expect(not found.unknown, f"rows that nobody traded: {found.unknown}")
-        for name in sums:
-            sums[name] += getattr(found, name)
-        if spooled is not None:
-            own = spooled.filter(pl.col("feed") == feed)
-            lost = own.join(stored, on=KEY, how="anti")
-            outcome.missing += len(lost)
-            outcome.expect(lost.is_empty(), f"{feed}: {len(lost)} rows were spooled, not stored")
-    outcome.figures |= {**sums, "spooled_checked": 0 if spooled is None else len(spooled)}
-
-
-def _judge_feed(
-    order: Order, feed: str, stored: pl.DataFrame, gaps: Sequence[Gap], played: Sequence[Played]
-) -> Holes:
-    truth = load_truth(order.folder / "truth", everything=True, only=feed)
-    return judge_holes(truth, stored, gaps, played)
 
 
 # --- what is covered ------------------------------------------------------------------------------
@@ -277,18 +217,21 @@ def _length(
 
 def _tell_coverage(
     outcome: Outcome, gaps: Sequence[Gap], outages: Sequence[Outage], span: tuple[int, int],
-    status: dict[str, Any],
+    status: dict[str, Any], cuts: int,
 ) -> None:  # fmt: skip
     symbols = {feed["feed"]: int(feed["wanted"]) for feed in status["feeds"]}
     near = [Outage(one.from_ns, one.to_ns + NEAR_NS) for one in outages]
     whole = covered_share(gaps, symbols, span)
     while_up = covered_share(gaps, symbols, span, near)
+    seconds = (span[1] - span[0]) / 1e9 * len(symbols)
+    uncovered_s = (1 - while_up) * seconds / max(cuts, 1)
     outcome.expect(
-        while_up >= COVERED_MIN,
-        f"{while_up:.4%} of the feeds' seconds are covered while the daemon ran, {COVERED_MIN:.1%}"
-        " wanted",
+        uncovered_s <= UNCOVERED_S_MAX,
+        f"{uncovered_s:.1f} s of a feed are not covered for each cut, {UNCOVERED_S_MAX:g} allowed",
     )
     outcome.figures |= {
+        "feed_seconds": round(seconds),
+        "uncovered_s_per_cut": round(uncovered_s, 2),
         "covered_percent": round(whole * 100, 4),
         "covered_percent_while_up": round(while_up * 100, 4),
         "ledger_rows": len(gaps),

@@ -97,10 +97,14 @@ class MemoryTrace:
         return [(at_s, one.get("daemon", 0.0), one.get("database", 0.0))
                 for at_s, one in found.items()]  # fmt: skip
 
+    def too_large(self) -> list[str]:
+        """The rule of the most that both may take together, where it did not hold."""
+        most = max((daemon + base for _, daemon, base in self._together()), default=0.0)
+        return [] if most <= RSS_MIB_MAX else [f"{most:.0f} MiB together, {RSS_MIB_MAX:.0f} most"]
+
     def broken(self) -> list[str]:
         """Rules of memory and descriptors that did not hold."""
-        most = max((daemon + base for _, daemon, base in self._together()), default=0.0)
-        found = [] if most <= RSS_MIB_MAX else [f"{most:.0f} MiB together, {RSS_MIB_MAX:.0f} most"]
+        found = self.too_large()
         for name in PROCESSES:
             growth = growth_of(self.points, name)
             if growth is not None:
