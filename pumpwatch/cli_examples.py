@@ -49,6 +49,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "retention plan": ("retention plan",),
     "retention run": ("retention run",),
     "migrate import": ("migrate import /old/data",),
+    "migrate export": ("migrate export --to /old/data", "migrate export AVA --to /tmp/ava"),
     "migrate shadow": ("migrate shadow --windows 100 --seed 1",),
     "migrate status": ("migrate status",),
     "migrate advance": ("migrate advance",),

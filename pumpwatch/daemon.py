@@ -209,7 +209,7 @@ class Daemon:
             self.seat,
             self.desk,
             self.server.address,
-            self.answers.windows,
+            self.moving.windows(),
             on_address=served,
         )
 
