@@ -24,7 +24,7 @@ import trio
 from pumpwatch.clock import SystemClock
 from pumpwatch.config import FEED_NAMES
 from pumpwatch.demo import Simulator
-from pumpwatch.drills.disk import VOLUME_MIB, ballast, volume
+from pumpwatch.drills.disk import SPOOL_MIB, ballast, volume
 from pumpwatch.drills.outcome import Order, Outcome
 from pumpwatch.drills.reckoning import reckon
 from pumpwatch.drills.relay import Relay, run_relay
@@ -214,7 +214,7 @@ async def run(order: Order) -> Outcome:
     feed = rng.choice(FEED_NAMES)
     data_dir = order.folder / "run" / "data"
     async with receiver() as (taker, port), run_relay() as relay:
-        with volume(data_dir, VOLUME_MIB):
+        with volume(data_dir, SPOOL_MIB):
             async with external_stage(
                 order.folder, rng.randrange(1 << 31), order.rate_per_s, toml=TOML.format(port=port)
             ) as parts:
