@@ -23,6 +23,7 @@ from typing import Any
 import psutil
 import trio
 
+from bench.machine import set_nice
 from pumpwatch.drills.stage import DaemonProcess, applied_rows, is_subscribed, parsed_rows, stage
 from pumpwatch.environment import read_runtime
 
@@ -73,12 +74,15 @@ def read_for_ever(port: int) -> int:
     from tests.dashboard.browser import open_browser, open_page
 
     os.nice(NICE)
+    this = psutil.Process()
     readers = Readers(port)
     with open_browser() as browser:
         print("ready", flush=True)
         for _ in sys.stdin:
             stop = threading.Event()
             with open_page(browser, f"http://127.0.0.1:{port}/"):
+                for process in (this, *this.children(recursive=True)):
+                    set_nice(process.pid, NICE)  # the browser's have sessions of their own
                 clients = threading.Thread(target=trio.run, args=(readers.run, stop))
                 clients.start()
                 print("on", flush=True)
@@ -121,7 +125,11 @@ async def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         assert runtime is not None
         command = [sys.executable, "-m", "bench.bench_seat", "--read", str(runtime.dashboard_port)]
         with subprocess.Popen(  # noqa: ASYNC220 - once, before anything is measured
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         ) as readers:
             assert readers.stdin is not None
             assert readers.stdout is not None

@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ import httpx
 import polars as pl
 import trio
 
-from bench.machine import commit, cpu_name
+from bench.machine import commit, cpu_name, set_nice
 from pumpwatch import log
 from pumpwatch.clock import SystemClock
 from pumpwatch.config import Config, QuestdbConfig
@@ -138,23 +138,20 @@ async def _windows(
     address: ServerAddress, hour_ns: int, span_ns: int, server_pid: int
 ) -> dict[str, float]:
     """Of random coins at random moments, ±20 s, all feeds, as the command line asks."""
-    with preferred(server_pid), preferred(os.getpid()):
+    with preferred(server_pid, os.getpid()):
         return await trio.to_thread.run_sync(_windows_now, address, hour_ns, span_ns)
 
 
 @contextmanager
-def preferred(pid: int) -> Iterator[None]:
-    """All its threads go before what else is at work on this machine; where that is allowed."""
-    threads = [int(path.name) for path in Path(f"/proc/{pid}/task").iterdir()]
+def preferred(*pids: int) -> Iterator[None]:
+    """They go before what else is at work on this machine; where that is allowed."""
+    for pid in pids:
+        set_nice(pid, NICE)
     try:
-        for thread in threads:
-            with suppress(ProcessLookupError, PermissionError):
-                os.setpriority(os.PRIO_PROCESS, thread, NICE)
         yield
     finally:
-        for thread in threads:
-            with suppress(ProcessLookupError):
-                os.setpriority(os.PRIO_PROCESS, thread, 0)
+        for pid in pids:
+            set_nice(pid, 0)
 
 
 def _windows_now(address: ServerAddress, hour_ns: int, span_ns: int) -> dict[str, float]:

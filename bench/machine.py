@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,18 @@ def commit() -> str:
     except (OSError, subprocess.SubprocessError):
         return "unknown"
     return done.stdout.strip()
+
+
+def set_nice(pid: int, nice: int) -> None:
+    """All threads of a process, and its session where the kernel shares time by sessions.
+
+    There (autogroup) a thread's own value counts only against the threads of its session. What is
+    not allowed, or is gone, stays as it is.
+    """
+    with suppress(OSError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            os.setpriority(os.PRIO_PROCESS, int(thread.name), nice)
+        Path(f"/proc/{pid}/autogroup").write_text(str(nice), encoding="ascii")
 
 
 def emit(bench: str, case: str, rows: int, seconds: float, **more: Any) -> None:
