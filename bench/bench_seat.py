@@ -23,7 +23,7 @@ from typing import Any
 import psutil
 import trio
 
-from bench.machine import set_nice
+from bench.machine import prefer, set_nice
 from pumpwatch.drills.stage import DaemonProcess, applied_rows, is_subscribed, parsed_rows, stage
 from pumpwatch.environment import read_runtime
 
@@ -118,9 +118,10 @@ async def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     without: list[dict[str, float]] = []
     reading: list[dict[str, float]] = []
     statuses: dict[str, int] = {}
-    async with stage(folder, options.seed, options.rate) as (_, daemon):
+    async with stage(folder, options.seed, options.rate) as (simulator, daemon):
         daemon.start()
         await daemon.until(is_subscribed, "subscribed")
+        prefer(simulator, daemon, options.nice)
         runtime = read_runtime(daemon.data_dir)
         assert runtime is not None
         command = [sys.executable, "-m", "bench.bench_seat", "--read", str(runtime.dashboard_port)]
@@ -155,7 +156,7 @@ async def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     answers = sum(statuses.values())
     figures: dict[str, Any] = {
         "bench": "seat", "asked_rate": options.rate, "clients": CLIENTS, "pairs": options.pairs,
-        "window_s": options.seconds, "statuses": statuses,
+        "window_s": options.seconds, "nice": options.nice, "statuses": statuses,
         "answers_per_s": round(answers / (options.pairs * (options.seconds + SETTLE_S))),
         "lag_p99_s": last["store"]["lag_p99_s"],
     }  # fmt: skip
@@ -178,6 +179,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=7.0, help="of a window")
     parser.add_argument("--pairs", type=int, default=4)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 31))
+    parser.add_argument("--nice", type=int, default=0, help="below 0 on a busy machine")
     parser.add_argument("--read", type=int, default=None, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.read is not None:

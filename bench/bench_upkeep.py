@@ -27,7 +27,7 @@ import httpx
 import polars as pl
 import trio
 
-from bench.machine import commit, cpu_name, set_nice
+from bench.machine import commit, cpu_name, prefer, set_nice
 from pumpwatch import log
 from pumpwatch.clock import SystemClock
 from pumpwatch.config import Config, QuestdbConfig
@@ -190,7 +190,7 @@ def _windows_now(address: ServerAddress, hour_ns: int, span_ns: int) -> dict[str
 
 
 async def load(
-    folder: Path, minutes: float, rate_per_s: int, before_s: int, rows_per_hour: int
+    folder: Path, minutes: float, rate_per_s: int, before_s: int, rows_per_hour: int, nice: int
 ) -> dict[str, Any]:
     """A backup that takes so long, under load; its speed limit is set to what there is to read."""
     clock = SystemClock()
@@ -209,6 +209,7 @@ async def load(
             )  # fmt: skip
         daemon.start()
         await daemon.until(is_subscribed, "subscribed")
+        prefer(simulator, daemon, nice)
         await trio.sleep(before_s)
         quiet, first = await _lag(daemon), await _lag(daemon)
         started_s = trio.current_time()
@@ -226,7 +227,7 @@ async def load(
         "backup_s": round(backup_s, 1), "exit_code": code, "state": rows and rows[0]["state"],
         "error": text, "writers_held_s": held, **account,
         "lag_before_s": _quantiles(quiet), "lag_during_s": _quantiles(during),
-        "rate_mib_per_s": rate,
+        "rate_mib_per_s": rate, "nice": nice,
     }  # fmt: skip
 
 
@@ -343,6 +344,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=10.0, help="load: of the backup")
     parser.add_argument("--before", type=int, default=60, help="load: seconds without one")
     parser.add_argument("--rows", type=int, default=20_000, help="daily, load: an hour of before")
+    parser.add_argument("--nice", type=int, default=0, help="load: below 0 on a busy machine")
     options = parser.parse_args(arguments)
     log.configure(level=logging.WARNING)
     folder = Path(tempfile.mkdtemp(prefix="bench-upkeep-"))
@@ -351,7 +353,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             figures = trio.run(cold, folder, options.seconds, options.rate)
         elif options.what == "load":
             figures = trio.run(
-                load, folder, options.minutes, options.rate, options.before, options.rows
+                load,
+                folder,
+                options.minutes,
+                options.rate,
+                options.before,
+                options.rows,
+                options.nice,
             )
         else:
             figures = trio.run(daily, folder, options.rows)

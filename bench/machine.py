@@ -12,6 +12,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from pumpwatch.demo import Simulator
+from pumpwatch.drills.stage import DaemonProcess
+from pumpwatch.store.scratch_server import SERVER_FOLDER
+from pumpwatch.store.server_process import find_leftovers
+
 ROUNDS = 7  # the best is what the code can do, the spread is what the machine did meanwhile
 
 
@@ -43,6 +48,14 @@ def set_nice(pid: int, nice: int) -> None:
         for thread in Path(f"/proc/{pid}/task").iterdir():
             os.setpriority(os.PRIO_PROCESS, int(thread.name), nice)
         Path(f"/proc/{pid}/autogroup").write_text(str(nice), encoding="ascii")
+
+
+def prefer(simulator: Simulator, daemon: DaemonProcess, nice: int) -> None:
+    """Simulator, daemon and its database go before (below 0) what else is at work here."""
+    assert daemon.process is not None
+    servers = find_leftovers(daemon.data_dir, daemon.data_dir / SERVER_FOLDER)
+    for pid in (simulator.process.pid, daemon.process.pid, *(server.pid for server in servers)):
+        set_nice(pid, nice)
 
 
 def emit(bench: str, case: str, rows: int, seconds: float, **more: Any) -> None:
