@@ -67,6 +67,7 @@ NICE = -15  # while windows are timed: on a busy machine they would measure the 
 SYMBOLS = 150  # per feed
 ROWS_PER_S = 5_000  # of all feeds, in the hour that is converted
 RETENTION_DAYS = 30
+BACKUP_S_MAX = 600  # and twice the minutes that it is meant to take
 DAYS_BEFORE = 6  # what there is to back up
 BYTES_PER_ROW = 97  # native, as filled
 COMPARED = ("binance_spot", "phemex_futures")  # ids that count up, and none at all
@@ -213,7 +214,8 @@ async def load(
         await trio.sleep(before_s)
         quiet, first = await _lag(daemon), await _lag(daemon)
         started_s = trio.current_time()
-        code, rows, text = await say(daemon, "backup", "create")
+        within_s = BACKUP_S_MAX + 120 * minutes
+        code, rows, text = await say(daemon, "backup", "create", within_s=within_s)
         backup_s = trio.current_time() - started_s
         last = await _lag(daemon)
         account = await _account(simulator, daemon)

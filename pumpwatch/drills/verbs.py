@@ -16,14 +16,18 @@ VERB_S_MAX = 600.0
 
 
 async def say(
-    daemon: DaemonProcess, *words: str, as_json: bool = True, **environ: str
+    daemon: DaemonProcess,
+    *words: str,
+    as_json: bool = True,
+    within_s: float = VERB_S_MAX,
+    **environ: str,
 ) -> tuple[int, Any, str]:
     """Exit code, JSON (None where there is none), and the last line of what it complains of."""
     command = [sys.executable, "-m", "pumpwatch", *words]
     command += ["--config", str(daemon.config_file), *(["--json"] if as_json else [])]
     done = await trio.to_thread.run_sync(
         lambda: subprocess.run(
-            command, capture_output=True, text=True, timeout=VERB_S_MAX, check=False,
+            command, capture_output=True, text=True, timeout=within_s, check=False,
             env=os.environ | environ,
         )
     )  # fmt: skip
