@@ -183,7 +183,7 @@ async def test_openapi_names_every_endpoint_and_needs_no_network() -> None:
             "/livez", "/readyz", "/metrics", "/api/health", "/api/metrics", "/api/feeds",
             "/api/gaps", "/api/listings", "/api/listings/{source}/{notice_id}/{coin_symbol}",
             "/api/trades/recent", "/api/trades/window", "/api/system/status", "/api/stream",
-            "/api/actions", "/api/actions/{name}",
+            "/api/actions", "/api/actions/{name}", "/api/bundles/{bundle}/report",
         }  # fmt: skip
         names = {p["name"] for p in schema["paths"]["/api/trades/window"]["get"]["parameters"]}
         assert names == {"symbol", "coin", "at", "before_s", "after_s", "from", "to", "limit"}
