@@ -35,7 +35,7 @@ from pumpwatch.config_upkeep import BackupConfig
 from pumpwatch.demo import Simulator, run_simulator
 from pumpwatch.drills.months import SYMBOL, database_before, day_of, fill_days
 from pumpwatch.drills.outcome import Outcome
-from pumpwatch.drills.reckoning import reckon
+from pumpwatch.drills.reckoning import pending, reckon
 from pumpwatch.drills.stage import (
     DaemonProcess,
     applied_rows,
@@ -211,8 +211,11 @@ async def load(
         daemon.start()
         await daemon.until(is_subscribed, "subscribed")
         prefer(simulator, daemon, nice)
+        # What the start left behind is neither of the two.
+        await daemon.until(lambda now: pending(now) < rate_per_s, "level with what comes", 300.0)
+        start = await _lag(daemon)
         await trio.sleep(before_s)
-        quiet, first = await _lag(daemon), await _lag(daemon)
+        first = await _lag(daemon)
         started_s = trio.current_time()
         within_s = BACKUP_S_MAX + 120 * minutes
         code, rows, text = await say(daemon, "backup", "create", within_s=within_s)
@@ -224,6 +227,7 @@ async def load(
             for line in daemon.log_file.read_text().splitlines()
             if '"checkpoint_taken"' in line
         ]
+    quiet = [after - before for before, after in zip(start, first, strict=True)]
     during = [after - before for before, after in zip(first, last, strict=True)]
     return {
         "backup_s": round(backup_s, 1), "exit_code": code, "state": rows and rows[0]["state"],
