@@ -283,6 +283,10 @@ class ListingDesk:
                  revision=found.certificate.revision, verdict=found.certificate.verdict,
                  rows=found.certificate.rows)  # fmt: skip
         await self._tell_published(life, event, found)
+        await self._guarded(
+            "frames", self._publisher.add_frames, daemon.answers.flight, found.place, life.window,
+            views,
+        )  # fmt: skip
         await trio.to_thread.run_sync(self.archive.verify, life.key, life.window)
 
     async def _tell_published(
