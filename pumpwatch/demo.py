@@ -79,6 +79,17 @@ class Simulator:
         async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
             await client.post(f"{self._url}/control/stop")
 
+    async def flush(self) -> None:
+        """Write what of the truth is known so far; trading goes on."""
+        async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+            (await client.post(f"{self._url}/control/flush")).raise_for_status()
+
+    async def set_rate(self, rows_per_s: float) -> None:
+        """Trade so fast from now on, over all feeds."""
+        async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+            answer = await client.post(f"{self._url}/control/rate", content=str(rows_per_s))
+            answer.raise_for_status()
+
     async def give_faults(self, plan: Sequence[Fault]) -> None:
         """Play these faults; their times count from now on."""
         async with httpx.AsyncClient(trust_env=False, timeout=30) as client:

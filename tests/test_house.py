@@ -36,12 +36,13 @@ ROOTS = {
     "backfilling", "verify", "verify_book", "verify_stored", "verify_rest", "cli_verify",
     "answering", "hour", "trades_verb",
     "cli", "cli_alerts", "cli_seat", "cli_check", "cli_data", "cli_gaps", "cli_print", "cli_run",
-    "cli_listings", "cli_migrate", "migrate_verbs", "moving", "cli_backup", "cli_retention",
+    "cli_listings", "cli_migrate", "cli_quarantine", "quarantine_orders", "reading_again",
+    "migrate_verbs", "moving", "cli_backup", "cli_retention",
     "cli_drill", "upkeep_verbs", "drills",
     "__main__", "venues_page", "caretaker", "caretaker_orders", "daemon_orders", "release",
     "restored", "upgrade_verb", "cli_upgrade", "online", "cli_examples",
-    "listing_desk", "listing_view", "listing_publish", "listing_verbs", "demo_listing",
-    "venue_lists", "cli_bundles", "listing_frames", "cli_completion",
+    "listing_desk", "listing_order", "listing_view", "listing_publish", "listing_verbs",
+    "demo_listing", "venue_lists", "cli_bundles", "cli_completion", "listing_frames",
 }  # fmt: skip
 MAY_IMPORT = {
     "_fast": BASE,

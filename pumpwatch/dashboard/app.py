@@ -25,9 +25,9 @@ from pumpwatch.dashboard.models import Refusal
 from pumpwatch.dashboard.parameters import ParameterError, refuse_unknown
 from pumpwatch.dashboard.questions import Questions
 from pumpwatch.dashboard.view import SeatView
+from pumpwatch.dashboard.windows import WindowAsker
 from pumpwatch.errors import PumpWatchError, StatementError, UsageError
 from pumpwatch.log import redact_text
-from pumpwatch.store.window_reader import Windows
 from pumpwatch.version import VERSION
 
 log = structlog.get_logger()
@@ -39,7 +39,7 @@ def make_app(
     seat: SeatView,
     shared: SharedAnswers,
     questions: Questions,
-    windows: Windows,
+    windows: WindowAsker,
     desk: ActionDesk,
 ) -> Litestar:
     """The application; it reads ``seat`` and asks ``questions`` and ``windows``."""
