@@ -32,6 +32,7 @@ from pumpwatch.listing.window import (
 )
 from pumpwatch.listing_publish import Published, Publisher, row_certificate, verdict_of
 from pumpwatch.listing_view import FeedView, view_feeds
+from pumpwatch.report.write import REPORT_HTML
 from pumpwatch.store.spool_files import START, Cursor
 from pumpwatch.store.sql import Sql
 from pumpwatch.venue_lists import Shown, ask_venue
@@ -309,7 +310,9 @@ class ListingDesk:
                         window=certificate.window, rows=certificate.rows)  # fmt: skip
         if before != certificate.verdict:
             daemon.seat.announce(told)
-            title, body = proven_text(certificate, str(found.place), before)
+            report = trio.Path(found.place / REPORT_HTML)
+            where = f"report: {report}" if await report.exists() else f"bundle: {found.place}"
+            title, body = proven_text(certificate, where, before)
             await self._post(title, body)
             await self._execute(told)
 
