@@ -237,7 +237,7 @@ async def _steer(
 async def _list_a_coin(daemon: Daemon, simulator: Simulator, seconds: int) -> None:
     await daemon.capturing.wait()
     await trio.sleep(demo_listing.notice_after_s(seconds))
-    await demo_listing.publish_notice(simulator.control_url("/control/boards"))
+    await demo_listing.publish_notice(simulator.control_url)
 
 
 async def _tell_page(daemon: Daemon, console: Console) -> None:

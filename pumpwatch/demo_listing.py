@@ -54,12 +54,13 @@ def notice_after_s(seconds: int) -> float:
     return max(1.0, seconds - _side_s(seconds) - PROVEN_S)
 
 
-async def publish_notice(control_url: str) -> None:
-    """Put the notice on the simulated board. Raises httpx.HTTPError."""
+async def publish_notice(control_url: Callable[[str], str]) -> None:
+    """Put the notice on the simulated board; people buy. Raises httpx.HTTPError."""
     script = [{"board": "upbit", "do": "publish", "title": TITLE, "symbols": [COIN]}]
+    orders = {"/control/boards": json.dumps(script), "/control/lift": COIN}
     async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
-        answer = await client.post(control_url, content=json.dumps(script))
-        answer.raise_for_status()
+        for path, content in orders.items():
+            (await client.post(control_url(path), content=content)).raise_for_status()
 
 
 def bundle_of(config: Config) -> Path | None:

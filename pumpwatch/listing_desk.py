@@ -32,6 +32,7 @@ from pumpwatch.listing.window import (
 )
 from pumpwatch.listing_publish import Published, Publisher, row_certificate, verdict_of
 from pumpwatch.listing_view import FeedView, view_feeds
+from pumpwatch.report.write import REPORT_HTML
 from pumpwatch.store.spool_files import START, Cursor
 from pumpwatch.store.sql import Sql
 from pumpwatch.venue_lists import Shown, ask_venue
@@ -71,6 +72,8 @@ class ListingDesk:
         self._refine = refine
         self._publisher: Publisher | None = None
         self._shown: dict[LifeKey, dict[str, list[Shown]]] = {}
+        self._asking: dict[tuple[LifeKey, str], trio.Event] = {}  # walks under way
+        self._walks: trio.Nursery | None = None
         self._ends: dict[LifeKey, Cursor] = {}
         self._busy: set[LifeKey] = set()
         self._news: list[Sequence[ListingEvent]] = []
@@ -111,6 +114,7 @@ class ListingDesk:
             if event.state != "imported":
                 await trio.to_thread.run_sync(self._resume, event)
         async with trio.open_nursery() as nursery:
+            self._walks = nursery
             nursery.start_soon(self._verify_all, events)
             while True:
                 self._wake = trio.Event()
@@ -212,30 +216,51 @@ class ListingDesk:
             await self._publish(life, views, decision)
 
     async def _ask_venues(self, life: WindowLife, views: Sequence[FeedView]) -> None:
-        """One list of each feed, late enough to prove something; what failed is asked again."""
-        daemon = self._daemon
-        rest, now_ns = daemon.rest, daemon.clock.wall_ns()
-        if rest is None or now_ns < life.window.to_ns + REST_AFTER_NS:
-            return
-        shown = self._shown.setdefault(_key(life), {})
+        """One list of each feed, late enough to prove something; what failed is asked again.
 
-        async def ask(view: FeedView) -> None:
-            assert view.state is not None
-            spec = view.state.spec
-            has_key = daemon.config.feeds[view.feed].api_key_file is not None
-            shown[view.feed] = [
+        A walk that takes longer than a look goes on: begun anew each time, a busy coin's on a
+        narrow budget would never end.
+        """
+        key = _key(life)
+        if (
+            self._daemon.rest is None
+            or self._walks is None
+            or self._daemon.clock.wall_ns() < life.window.to_ns + REST_AFTER_NS
+        ):
+            return
+        shown = self._shown.setdefault(key, {})
+        for view in views:
+            is_due = view.used and view.state is not None and not _is_good(shown.get(view.feed))
+            if is_due and (key, view.feed) not in self._asking:
+                self._asking[key, view.feed] = trio.Event()
+                self._walks.start_soon(self._ask_venue, life, view)
+        with trio.move_on_after(VENUE_S_MAX):
+            for view in views:
+                if (key, view.feed) in self._asking:
+                    await self._asking[key, view.feed].wait()
+
+    async def _ask_venue(self, life: WindowLife, view: FeedView) -> None:
+        daemon, key = self._daemon, _key(life)
+        assert view.state is not None
+        assert daemon.rest is not None
+        has_key = daemon.config.feeds[view.feed].api_key_file is not None
+        try:
+            self._shown[key][view.feed] = [
                 await ask_venue(
-                    rest, spec, one, life.window.from_ns, life.window.to_ns,
-                    daemon.clock.wall_ns(), has_api_key=has_key,
+                    daemon.rest,
+                    view.state.spec,
+                    one,
+                    life.window.from_ns,
+                    life.window.to_ns,
+                    daemon.clock.wall_ns(),
+                    has_api_key=has_key,
                 )
                 for one in view.used
-            ]  # fmt: skip
-
-        with trio.move_on_after(VENUE_S_MAX):
-            async with trio.open_nursery() as nursery:
-                for view in views:
-                    if view.used and view.state is not None and not _is_good(shown.get(view.feed)):
-                        nursery.start_soon(ask, view)
+            ]
+        except Exception:
+            log.exception("venue_list_unread", feed=view.feed)
+        finally:
+            self._asking.pop((key, view.feed)).set()
 
     async def _is_applied(self, key: LifeKey) -> bool:
         """Whether the table has all that was received before its feeds were good; waits a bit."""
@@ -283,6 +308,10 @@ class ListingDesk:
                  revision=found.certificate.revision, verdict=found.certificate.verdict,
                  rows=found.certificate.rows)  # fmt: skip
         await self._tell_published(life, event, found)
+        await self._guarded(
+            "frames", self._publisher.add_frames, daemon.answers.flight, found.place, life.window,
+            views,
+        )  # fmt: skip
         await trio.to_thread.run_sync(self.archive.verify, life.key, life.window)
 
     async def _tell_published(
@@ -305,7 +334,9 @@ class ListingDesk:
                         window=certificate.window, rows=certificate.rows)  # fmt: skip
         if before != certificate.verdict:
             daemon.seat.announce(told)
-            title, body = proven_text(certificate, str(found.place), before)
+            report = trio.Path(found.place / REPORT_HTML)
+            where = f"report: {report}" if await report.exists() else f"bundle: {found.place}"
+            title, body = proven_text(certificate, where, before)
             await self._post(title, body)
             await self._execute(told)
 

@@ -11,8 +11,9 @@ import polars as pl
 import structlog
 import trio
 
+from pumpwatch.capture.flight import FlightRecorder
 from pumpwatch.errors import ServerError
-from pumpwatch.listing.archive import Archive, read_map
+from pumpwatch.listing.archive import STAGING, Archive, read_map
 from pumpwatch.listing.bundle import CERTIFICATE, TRADES, BundleDraft, file_digest, seal
 from pumpwatch.listing.certificate import Certificate, FeedEvidence, certify
 from pumpwatch.listing.events import ListingEvent
@@ -20,6 +21,7 @@ from pumpwatch.listing.evidence import RestCheck, Window
 from pumpwatch.listing.rows import read_bars, read_pieces, read_window_gaps, touches
 from pumpwatch.listing.signing import Signer
 from pumpwatch.listing.window import KEPT_NS, SECOND_NS, WindowLife
+from pumpwatch.listing_frames import add_frames, take_over
 from pumpwatch.listing_view import FeedView, names_of, units_of
 from pumpwatch.model import Gap
 from pumpwatch.store.event_windows import copy_window
@@ -187,8 +189,19 @@ class Publisher:
             except Exception:
                 # The proof does not hang on the report; the next version tries it again.
                 log.exception("report_failed", bundle=draft.folder.name)
-        name = self._archive.place(draft.event.key, draft.window).name
-        seal(draft.folder, self._signer, name)
+        place = self._archive.place(draft.event.key, draft.window)
+        if self._archive.published(draft.event.key, draft.window) is not None:
+            take_over(place, draft.folder)
+        seal(draft.folder, self._signer, place.name)
+
+    async def add_frames(
+        self, flight: FlightRecorder, place: Path, window: Window, views: Sequence[FeedView]
+    ) -> None:
+        """The raw messages of the coin, once the bundle is in place. Raises OSError."""
+        names = {view.feed: [one.venue_symbol for one in view.used] for view in views if view.used}
+        staged = self._archive.root / STAGING / f"{place.name}.frames"
+        count = await add_frames(flight, place, staged, names, window, self._signer)
+        log.info("listing_frames", bundle=place.name, frames=count)
 
 
 def _gaps_of(view: FeedView, ledger: Sequence[Gap], window: Window) -> list[Gap]:

@@ -42,7 +42,7 @@ ROOTS = {
     "__main__", "venues_page", "caretaker", "caretaker_orders", "daemon_orders", "release",
     "restored", "upgrade_verb", "cli_upgrade", "online", "cli_examples",
     "listing_desk", "listing_order", "listing_view", "listing_publish", "listing_verbs",
-    "demo_listing", "venue_lists", "cli_bundles", "cli_completion",
+    "demo_listing", "venue_lists", "cli_bundles", "cli_completion", "listing_frames",
 }  # fmt: skip
 MAY_IMPORT = {
     "_fast": BASE,
@@ -73,8 +73,8 @@ SANS_IO = {
     "listing/evidence.py", "listing/canonical.py", "listing/messages.py",
     "listing/legacy_json.py", "report/pumps.py", "report/figures.py", "report/movers.py",
     "report/before.py", "report/buying.py", "report/document.py", "report/words.py",
-    "report/format.py", "report/terminal.py", "report/refined.py", "report/charts.py", "report/page_tables.py",
-    "report/study.py", "venues/spec.py", "venues/binance.py",
+    "report/format.py", "report/terminal.py", "report/refined.py", "report/charts.py",
+    "report/page_tables.py", "report/study.py", "venues/spec.py", "venues/binance.py",
     "venues/bybit.py", "venues/okx.py", "venues/kucoin.py", "venues/gate.py", "venues/phemex.py",
 }  # fmt: skip
 IO_MODULES = {"trio", "trio_websocket", "httpx", "socket", "psycopg", "time", "os", "subprocess"}

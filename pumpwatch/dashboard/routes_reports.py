@@ -42,7 +42,11 @@ async def report_page(state: State, bundle: FromPath[str]) -> Response[bytes]:
     return await _file(state.config, bundle, "report.html")
 
 
-@get("/api/bundles/{bundle:str}/report", summary="The figures of a listing's report")
+@get(
+    "/api/bundles/{bundle:str}/report",
+    summary="The figures of a listing's report",
+    media_type="application/json",
+)
 async def report_figures(state: State, bundle: FromPath[str]) -> Response[bytes]:
     """report.json of a bundle; its name is the listing's ``bundle``."""
     return await _file(state.config, bundle, "report.json")

@@ -264,12 +264,8 @@ def file_digest(path: Path) -> dict[str, Any]:
 
 def seal(folder: Path, signer: Signer, name: str) -> None:
     """Write the signed manifest; the frames have one of their own. Raises OSError."""
-    frames = folder / FRAMES
-    if frames.is_dir():
-        (frames / MANIFEST).unlink(missing_ok=True)
-        listed = {one: file_digest(frames / one) for one in files_below(frames)}
-        content = {"layout": LAYOUT, "bundle": name, "part": FRAMES, "files": listed}
-        (frames / MANIFEST).write_bytes(signer.sign(content))
+    if (folder / FRAMES).is_dir():
+        seal_frames(folder / FRAMES, signer, name)
     (folder / MANIFEST).unlink(missing_ok=True)
     listed = {
         one: file_digest(folder / one)
@@ -278,6 +274,14 @@ def seal(folder: Path, signer: Signer, name: str) -> None:
     }
     content = {"layout": LAYOUT, "bundle": name, "part": "bundle", "files": listed}
     (folder / MANIFEST).write_bytes(signer.sign(content))
+
+
+def seal_frames(frames: Path, signer: Signer, name: str) -> None:
+    """Write the signed manifest of a bundle's frames. Raises OSError."""
+    (frames / MANIFEST).unlink(missing_ok=True)
+    listed = {one: file_digest(frames / one) for one in files_below(frames)}
+    content = {"layout": LAYOUT, "bundle": name, "part": FRAMES, "files": listed}
+    (frames / MANIFEST).write_bytes(signer.sign(content))
 
 
 def put_in_place(staged: Path, place: Path, old: Path) -> None:

@@ -72,8 +72,11 @@ def _duration(span_ns: int) -> str:
     return f"{seconds // 60} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def proven_text(certificate: Certificate, bundle: str, before: str) -> tuple[str, str]:
-    """Title and body (``LINES_MAX`` lines) of a verdict; ``before``: the one that was told."""
+def proven_text(certificate: Certificate, where: str, before: str) -> tuple[str, str]:
+    """Title and body (``LINES_MAX`` lines) of a verdict; ``before``: the one that was told.
+
+    ``where``: the last line, what to open.
+    """
     coin, window = certificate.symbol, certificate.window
     again = "now " if before else ""
     title = f"{coin} ({certificate.source}, {window.kind}): {again}{certificate.verdict}"
@@ -93,7 +96,7 @@ def proven_text(certificate: Certificate, bundle: str, before: str) -> tuple[str
         lines.append(f"perhaps another coin of this name: {', '.join(suspects)}")
     if certificate.missing:
         lines.append(f"waits for: {'; '.join(certificate.missing[:3])}")
-    return title, "\n".join([*lines[: LINES_MAX - 1], f"bundle: {bundle}"])
+    return title, "\n".join([*lines[: LINES_MAX - 1], where])
 
 
 def document(kind: str, events: Sequence[ListingEvent], **more: Any) -> bytes:

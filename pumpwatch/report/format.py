@@ -5,7 +5,7 @@ from __future__ import annotations
 from pumpwatch.report.document import Measure
 
 NONE = "\N{EN DASH}"
-UNITS = ((1e9, "bn"), (1e6, "M"), (1e3, "k"))
+UNITS = ((1e12, "tn"), (1e9, "bn"), (1e6, "M"), (1e3, "k"))
 
 
 def money(value: float | None) -> str:

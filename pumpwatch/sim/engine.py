@@ -15,6 +15,9 @@ CATCH_UP_S = 0.5  # a late tick makes good that much, no more
 REFRESH_S = 30.0  # each symbol's prices move that often
 REFRESHES_PER_S_MAX = 40.0  # or, where symbols are many, so many symbols' in a second
 PUMP_REFRESH_S = 0.5
+# A pump on command: when it begins, how far the feeds lie behind each other, and its steps.
+LIFT_AFTER_S, LIFT_BEHIND_S, LIFT_STEP_S, LIFT_STEPS = 0.4, 0.045, 0.15, 24
+LIFT_FIRST, LIFT_FADE = 0.03, 0.88  # the first step's rise; each next one is so much of the last
 WHOLE_EVERY_S = 10.0  # where messages may hold 1,000 trades, one does that often
 MERGED_EVERY_S = 1.0  # where a venue merges trades
 MERGED_ROWS_MAX = 5
@@ -43,6 +46,7 @@ class Engine:
         self._next_burst_s = settings.burst_every_s
         self._next_pump_s = 0.0
         self._next_merged_s = 0.0
+        self._lifts: list[tuple[float, Market, int, float]] = []  # when, what, by how much
 
     def _weights_of(self, market: Market) -> npt.NDArray[np.float64]:
         return np.arange(1.0, len(market.instruments) + 1.0) ** -FADE
@@ -69,6 +73,24 @@ class Engine:
     def somebody_subscribed(self) -> None:
         """There is a reader: trading may begin."""
         self.subscribed.set()
+
+    def lift(self, coin: str) -> int:
+        """Let a coin rise by a quarter within seconds, feed after feed; tells how many have it."""
+        if self.started_s is None:
+            return 0
+        begin_s, lifted = trio.current_time() - self.started_s + LIFT_AFTER_S, 0
+        for number, market in enumerate(self.markets):
+            for instrument in market.instruments:
+                if instrument.coin == coin:
+                    lifted += 1
+                    from_s = begin_s + number * LIFT_BEHIND_S
+                    self._lifts += [
+                        (from_s + step * LIFT_STEP_S, market, instrument.index,
+                         LIFT_FIRST * LIFT_FADE**step)
+                        for step in range(LIFT_STEPS)
+                    ]  # fmt: skip
+        self._lifts.sort(key=lambda one: one[0])
+        return lifted
 
     def stop(self) -> None:
         """No more trades."""
@@ -151,6 +173,10 @@ class Engine:
             for number, market in enumerate(self.markets):
                 # Feeds take different turns: not all in one tick.
                 market.refresh((turn + number * most // len(self.markets)) % most)
+        due = [one for one in self._lifts if one[0] <= now_s]
+        self._lifts = [one for one in self._lifts if one[0] > now_s]
+        for _, market, symbol, change in due:
+            market.lift(symbol, change)
         if self._settings.pump and now_s >= self._next_pump_s:
             self._next_pump_s = now_s + PUMP_REFRESH_S
             for market in self.markets:

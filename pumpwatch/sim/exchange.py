@@ -146,6 +146,8 @@ class Exchange:
                 return json_answer(await self.drain())
             case "POST", "/rate":
                 return self._take_rate(request)
+            case "POST", "/lift":  # the body is a coin: its price rises, as on a listing
+                return json_answer({"lifted": self.engine.lift(request.body.decode("ascii"))})
             case "POST", "/flush":
                 return json_answer(self.truth.flush())
             case "GET", "/faults":

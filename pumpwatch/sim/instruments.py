@@ -184,7 +184,11 @@ class PriceWalk:
         self.price *= 1 + self._rng.gauss(drift + pull, 0.002)
         self.price = min(max(self.price, self._instrument.price * 0.5), self._instrument.price * 2)
 
-    def entries(self, count: int, styles: int) -> list[Entry]:
+    def lift(self, change: float) -> None:
+        """Move by so much at once."""
+        self.price *= 1 + change
+
+    def entries(self, count: int, styles: int, buy_share: float = 0.5) -> list[Entry]:
         """New entries near the price; one in fifty in another style, few with many digits."""
         rng = self._rng
         decimals = self._instrument.price_decimals
@@ -198,7 +202,14 @@ class PriceWalk:
             quantity, quantity_places = self._quantity()
             style = rng.randrange(styles) if styles > 1 and rng.random() < 0.02 else 0
             found.append(
-                Entry(rng.random() < 0.5, max(1, price), decimals, quantity, quantity_places, style)
+                Entry(
+                    rng.random() < buy_share,
+                    max(1, price),
+                    decimals,
+                    quantity,
+                    quantity_places,
+                    style,
+                )
             )
         if self._long_decimals_max and rng.random() < 0.1:
             found[0] = self._long(found[0])

@@ -32,7 +32,8 @@ GENERATIONS_MAX = 20  # of entries per symbol; then the old ones come again: mem
 SHALLOW_ROWS = 1024
 SNAPSHOT_DEPTH_ROWS = 8192  # more than a snapshot: what waits for a slow reader is still known
 SECOND_NS = 10**9
-PUMP_DRIFT = 0.004
+PUMPED_GENERATIONS_MAX = 2000  # a quarter of an hour without a price that comes again
+LIFTED_BUY_SHARE = 0.8  # of what is traded while a price is lifted
 NO_ENTRY = Entry(False, 1, 0, 1, 0)
 NEWBORN_NUMBER = 1_000  # the first id of an instrument that is new, where ids count up
 
@@ -167,7 +168,9 @@ class Market:
         self.tape.next_number[symbol] = numbers[0] if numbers else number
         sequences = [row.sequence for row in rows if row.sequence]
         self.tape.next_sequence[symbol] = sequences[0] if sequences else sequence
-        walk = PriceWalk(instrument, self.rng, self.venue.long_decimals_max)
+        # A pumped coin is for people to look at: no quantity of 18 digits among its trades.
+        is_pumped = instrument.coin == self.venue.settings.pump
+        walk = PriceWalk(instrument, self.rng, 0 if is_pumped else self.venue.long_decimals_max)
         if rows:
             entry = rows[-1].entry
             walk.price = entry.price / 10**entry.price_decimals
@@ -291,13 +294,14 @@ class Market:
         """New prices and quantities for a symbol; after some generations the old ones again."""
         firsts = self._first_entries[symbol]
         generation = self._generation[symbol]
-        if generation < GENERATIONS_MAX:
+        is_pumped = self.instruments[symbol].coin == self.venue.settings.pump
+        most = PUMPED_GENERATIONS_MAX if is_pumped else GENERATIONS_MAX
+        if generation < most:
             walk = self._walks[symbol]
-            is_pumped = self.instruments[symbol].coin == self.venue.settings.pump
-            walk.step(PUMP_DRIFT if is_pumped else 0.0)
+            walk.step()
             entries = walk.entries(self._per_symbol, self.venue.styles)
             firsts.append(self.tape.add_entries(symbol, entries))
-        first = firsts[generation % GENERATIONS_MAX]
+        first = firsts[generation % most]
         self._generation[symbol] = generation + 1
         self.generator.set_pool(symbol, first)
         self._render(symbol)
@@ -306,6 +310,19 @@ class Market:
         """Let a symbol's price move."""
         if symbol in self._walks:
             self._new_entries(symbol)
+
+    def lift(self, symbol: int, change: float) -> None:
+        """Move its price by so much at once, mostly bought; earlier prices do not come again."""
+        if symbol not in self._walks:
+            return
+        walk = self._walks[symbol]
+        walk.lift(change)
+        entries = walk.entries(self._per_symbol, self.venue.styles, LIFTED_BUY_SHARE)
+        first = self.tape.add_entries(symbol, entries)
+        self._first_entries[symbol] = [first]
+        self._generation[symbol] = 1
+        self.generator.set_pool(symbol, first)
+        self._render(symbol)
 
     def _render(self, symbol: int) -> None:
         for dialect in self.dialects.values():

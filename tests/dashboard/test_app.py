@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,6 +13,7 @@ import trio
 from pumpwatch.clock import SystemClock
 from pumpwatch.dashboard.actions import Action
 from pumpwatch.dashboard.questions import Questions
+from pumpwatch.dashboard.routes_reports import POLICY
 from pumpwatch.dashboard.tables import ask
 from pumpwatch.moments import iso_ns
 from pumpwatch.rates import TimesBySource
@@ -211,6 +213,29 @@ async def test_nothing_else_is_served(path: str) -> None:
         answer = await stage.client.get(path)
         assert answer.status_code in (400, 404)
         assert "error" in answer.json()
+
+
+async def test_a_bundles_report_is_served_under_its_own_policy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    place = tmp_path / "data/listings/AVA_20260131_130000"
+    place.mkdir(parents=True)
+    (place / "report.html").write_text("<p>AVA")
+    (place / "report.json").write_text('{"symbol":"AVA"}')
+    (tmp_path / "data/secret").write_text("no")
+    async with page_stage() as stage:
+        page = await stage.get(f"/listings/{place.name}/report.html")
+        assert (page.status_code, page.text) == (200, "<p>AVA")
+        assert page.headers.get_list("content-security-policy") == [POLICY]
+        assert page.headers["x-frame-options"] == "DENY"
+        figures = await stage.get(f"/api/bundles/{place.name}/report")
+        assert figures.json() == {"symbol": "AVA"}
+        for name in ("BTC_20260131_130000", "..", "AVA", "%2e%2e%2fsecret"):
+            for path in (f"/listings/{name}/report.html", f"/api/bundles/{name}/report"):
+                answer = await stage.client.get(path)
+                assert answer.status_code == 404
+                assert "error" in answer.json()
 
 
 # --- refused --------------------------------------------------------------------------------------

@@ -51,7 +51,10 @@ def tables() -> TablesStanding:
                 url="https://upbit.com/x", announced_at="2026-11-25T08:30:00.000000000Z",
                 detected_at="2026-11-25T08:30:04.000000000Z", trigger_delay_ms=4000,
                 state="complete", collected_trades=8123, exchanges_with_data=11,
-                certificate={"okx_spot": "proven", "gate_spot": "proven", "bybit_spot": "covered"},
+                certificate={
+                    "bundle": "PEPE_20261125_083000", "verdict": "complete: 2 proven, 1 covered",
+                    "feeds": {"okx_spot": {"grade": "proven"}},
+                },
             )
         ],
         operations=[
@@ -123,6 +126,8 @@ async def test_it_shows_the_figures_and_every_list() -> None:
             assert page.locator('tr[data-feed="okx_spot"] .links i.waiting').count() == 1
             assert page.locator("#gaps li").count() == 3
             assert "2 proven, 1 covered" in page.inner_text("#listings")
+            report = page.locator("#listings a.report").get_attribute("href")
+            assert report == "/listings/PEPE_20261125_083000/report.html"
             assert "restored and compared" in page.inner_text("#operations")
             health = [
                 item.get_attribute("data-health") for item in page.locator("#boards li").all()

@@ -37,7 +37,7 @@ def test_a_verdict_has_eight_lines_at_most() -> None:
         event(), WINDOW, feeds, software="3", revision=1, state="partial", missing=list("abcd"),
         made_at_ns=1, kept_to_ns=1,
     )  # fmt: skip
-    title, body = proven_text(whole, "listings/POD", "")
+    title, body = proven_text(whole, "bundle: listings/POD", "")
     assert title == f"POD (upbit, announcement): {whole.verdict}"
     assert len(body.splitlines()) <= LINES_MAX
     assert body.splitlines()[-1] == "bundle: listings/POD"

@@ -19,6 +19,7 @@ from pumpwatch.sim.exchange import VENUES
 from pumpwatch.sim.frames import EPOCH_NS
 from pumpwatch.sim.instruments import Instrument
 from pumpwatch.sim.settings import FEED_NAMES, SimSettings
+from pumpwatch.sim.venue import Request
 from tests.sim.driving import SECOND_NS, START_NS, SYMBOLS, contract_values, simulator
 from tests.sim.reading import Seen, difference, read_texts, truth_rows
 
@@ -338,6 +339,28 @@ async def test_the_pumped_coin_gets_its_share(tmp_path: Path, autojump_clock: ob
     _, truth, _ = await record("okx_spot", tmp_path, settings, 3.0)
     share = (truth["symbol"] == "SOLUSDT").mean()
     assert share == pytest.approx(0.8, abs=0.02)
+
+
+async def test_a_lifted_coin_rises_and_no_other(tmp_path: Path, autojump_clock: object) -> None:
+    settings = settings_of("okx_spot", recorded=False, pump="SOL", pump_share=0.5)
+    async with simulator(settings, tmp_path, START_NS) as stage:
+        values = contract_values(stage, "okx_spot")
+        client = await stage.connect("okx_spot")
+        await client.subscribe([name for name in stage.tradable("okx_spot") if name in values][:20])
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stage.trade, 6.0)
+            await trio.sleep(1.0)
+            answer = await stage.exchange.answer(
+                "control", Request("POST", "/lift", {}, {}, b"SOL")
+            )
+            assert answer.body == b'{"lifted":1}'
+        await stage.close()
+        await client.closed.wait()
+        got, truth = read_texts("okx_spot", client.texts, values), stage.truth()
+    assert not difference(got, truth_rows(truth, has_ids=True))
+    for symbol, low, high in (("SOLUSDT", 1.12, 1.35), ("BTCUSDT", 0.95, 1.05)):
+        prices = truth.filter(pl.col("symbol") == symbol)["price"].cast(pl.Float64)
+        assert low < prices[-20:].median() / prices[:20].median() < high  # type: ignore[operator]
 
 
 def test_the_same_seed_gives_the_same_trades(tmp_path: Path) -> None:

@@ -236,16 +236,7 @@ function reportOf({ certificate }) {
   return [" · ", make("a", { class: "report", href: `/listings/${encodeURIComponent(bundle)}/report.html`, target: "_blank", rel: "noopener" }, "report")];
 }
 
-function certificateOf({ certificate, title }) {
-  if (!certificate) return title;
-  if (typeof certificate.verdict === "string") return certificate.verdict;
-  const grades = {};
-  for (const grade of Object.values(certificate)) {
-    if (typeof grade === "string") grades[grade] = (grades[grade] ?? 0) + 1;
-  }
-  const text = Object.entries(grades).map(([grade, feeds]) => `${feeds} ${grade}`).join(", ");
-  return text || title;
-}
+const certificateOf = ({ certificate, title }) => String(certificate?.verdict ?? "") || title;
 
 function showAlerts({ alerts, alert_deliveries }) {
   fill("alerts", alerts, "nothing stands", (alert) => make("li", {},
