@@ -105,6 +105,21 @@ def test_a_cut_of_an_earlier_run_ends_where_this_run_is_subscribed() -> None:
     assert (gap.gap_id, gap.to_ns) == ("old", rig.feed.coverage.since_ns("BTCUSDT"))
 
 
+def test_a_holes_row_goes_in_front_of_the_row_that_shows_it() -> None:
+    """R3: else a kill between the two would leave a jump that nobody tells of."""
+    rig = rig_of()
+    intake = Intake(rig.feed.road)
+    rig.feed.opened(intake)
+    bring(rig, intake, (1, "BTCUSDT"))
+    rig.feed.flush()
+    order: list[str] = []
+    rig.sink.append = lambda record: order.append("rows")  # type: ignore[method-assign]
+    rig.feed.ledger._rows._emit = lambda rows: order.extend(row.state for row in rows)
+    bring(rig, intake, (5, "BTCUSDT"))
+    rig.feed.flush()
+    assert order == ["confirmed", "rows"]
+
+
 def test_a_closing_row_goes_behind_the_rows_that_it_speaks_of() -> None:
     rig = rig_of()
     intake = Intake(rig.feed.road)
