@@ -47,7 +47,7 @@ from tests.store.records import (
 )
 from tests.store.road import Road, running
 
-SEEDS = int(os.environ.get("SEEDS", "1000"))
+SEEDS = int(os.environ.get("MODEL_SEEDS", "1000"))  # 50 s of a core
 STEPS = 16
 FEEDS = (1, 2)
 DISK_BYTES_MAX = 6 * SMALL_SEGMENT_BYTES  # so that it is reached now and then
