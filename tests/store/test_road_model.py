@@ -308,10 +308,6 @@ class RoadMachine(RuleBasedStateMachine):
         self.server.tables[table].suspended = True
         self.server.is_full = is_full
 
-    @rule()
-    def stop_applying(self) -> None:
-        self.server.applies_at_once = False
-
     @rule(transactions=st.integers(1, 4))
     def apply_some(self, transactions: int) -> None:
         for table in self.server.tables.values():
@@ -322,15 +318,26 @@ class RoadMachine(RuleBasedStateMachine):
         self.server.is_away = is_away
         self.server.names_lines = names_lines
 
-    @rule()
-    def recreate(self) -> None:
+    @rule(feed=st.sampled_from(FEEDS), seconds=st.sampled_from([0.6, 1.5]))
+    def fall_behind(self, feed: int, seconds: float) -> None:
+        """Some segments are accepted, and nothing of them is applied."""
+        self.server.applies_at_once = False
+        self.append(feed, 12, 4, False)
+        self.pass_time(seconds)
+
+    @rule(feed=st.sampled_from(FEEDS), seconds=st.sampled_from([0.02, 0.3, 1.5]))
+    def recreate(self, feed: int, seconds: float) -> None:
         """The table is dropped and made anew: all that was not in it yet must come to the new one.
 
-        What was applied before may come again, as far as the spool still holds it.
+        What was applied before may come again, as far as the spool still holds it. A connection
+        that had the old one open goes on being told 204.
         """
+        self.append(feed, 3, 2, False)
+        self.pass_time(seconds)
         self.forgotten.update(self.server.tables["trades"].rows)
         self.is_in_order = False
         self.server.create("trades")
+        self.append(feed, 3, 2, False)
 
     @rule()
     def roll(self) -> None:
