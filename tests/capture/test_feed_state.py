@@ -8,7 +8,7 @@ from trio.testing import MockClock
 
 from pumpwatch._fast.intake import Intake
 from pumpwatch.capture.feed_state import FIRST_TRADE_NS
-from pumpwatch.capture.ledger import NOT_KEPT, PROOF_LAG_NS, Position
+from pumpwatch.capture.ledger import NOT_KEPT, RESTART_LAG_NS, Position
 from pumpwatch.model import Gap
 from pumpwatch.venues.spec import TradeIds
 from tests._fast.driving import NOW_NS, SECOND_NS, as_bytes, binance_trade
@@ -49,7 +49,7 @@ def test_a_restart_is_a_hole_of_every_symbol_that_had_a_row(ids: TradeIds) -> No
     assert {(gap.cause, gap.state, gap.to_ns) for gap in gaps.values()} == {
         ("restart", "suspected", 0)
     }
-    assert {gap.from_ns for gap in gaps.values()} == {ALIVE_NS - PROOF_LAG_NS}
+    assert {gap.from_ns for gap in gaps.values()} == {ALIVE_NS - RESTART_LAG_NS}
     counts_up = ids is not TradeIds.OPAQUE
     assert gaps["BTCUSDT"].first_id == (101 if counts_up else 0)
     assert rig.feed.table.position(0)[3] == [(40, 42)]
