@@ -23,8 +23,8 @@ SECOND_NS = 10**9
 REORDER_NS = 2 * SECOND_NS  # a late id within this time closes its hole without REST
 # What we read at T proves only what a venue made well before: it travels, and clocks differ.
 PROOF_LAG_NS = 5 * SECOND_NS
-# A process without processor time is behind with reading: by 7 s when one was killed (drill crash,
-# seed 103), and rows of that time lay unread in its sockets. Nobody can ask it now, so this is wide.
+# A process without processor time is behind with reading: 7 s when one was killed (drill crash,
+# seed 103), and rows of that time lay unread in its sockets. Nobody can ask it now: this is wide.
 RESTART_LAG_NS = 30 * SECOND_NS
 UNREAD_STEP_NS = 10 * SECOND_NS  # a row that grows while messages stay unread grows in steps
 
