@@ -47,6 +47,7 @@ from pumpwatch.reload import reload
 from pumpwatch.report.write import write_report
 from pumpwatch.rest import RestClient
 from pumpwatch.seat import Seat
+from pumpwatch.spool_damage import tell_losses
 from pumpwatch.store.applied import AppliedWatch
 from pumpwatch.store.embedded import hold_data_dir, run_server
 from pumpwatch.store.ilp_client import IlpClient
@@ -176,6 +177,7 @@ class Daemon:
                     sql, self.tables, files.table_ends(), self.ledger, standings=files.stood
                 )
                 store.start_soon(past.run)
+                store.start_soon(tell_losses, self.spool, self.feeds, self.ledger)
                 store.start_soon(self.answers.run, sql, past, files.table_ends())
                 async with trio.open_nursery() as listing:
                     listing.start_soon(self._watch_listings, sql)

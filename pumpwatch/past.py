@@ -16,6 +16,7 @@ from pumpwatch.capture.feed_state import FeedState
 from pumpwatch.capture.ledger import ANY_SYMBOL, Ledger, Position
 from pumpwatch.errors import PumpWatchError
 from pumpwatch.model import InstrumentState
+from pumpwatch.spool_damage import CAUSE
 from pumpwatch.store.gap_rows import Questions, read_needed_gaps
 from pumpwatch.store.instrument_rows import read_instruments
 from pumpwatch.store.progress import TableProgress
@@ -98,7 +99,7 @@ class Past:
         feed.resume(lambda symbol: self._stood(feed.number, symbol), alive_ns)
         if self._is_lost:
             self._ledger.suspect(
-                feed.spec, ANY_SYMBOL, "spool_damage", alive_ns, feed.clock.wall_ns(),
+                feed.spec, ANY_SYMBOL, CAUSE, alive_ns, feed.clock.wall_ns(),
                 "where the symbols stood could not be read",
             )  # fmt: skip
         self._resumed.append(feed)

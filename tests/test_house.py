@@ -40,7 +40,7 @@ ROOTS = {
     "migrate_verbs", "moving", "cli_backup", "cli_retention",
     "cli_drill", "upkeep_verbs", "drills",
     "__main__", "venues_page", "caretaker", "caretaker_orders", "daemon_orders", "release",
-    "restored", "upgrade_verb", "cli_upgrade", "online", "cli_examples",
+    "restored", "upgrade_verb", "cli_upgrade", "online", "cli_examples", "spool_damage",
     "listing_desk", "listing_order", "listing_view", "listing_publish", "listing_verbs",
     "demo_listing", "venue_lists", "cli_bundles", "cli_completion", "listing_frames",
 }  # fmt: skip

@@ -101,6 +101,15 @@ def decode_file_header(data: bytes, name: str) -> int:
     return int(first_ordinal)
 
 
+def created_ns(data: bytes) -> int:
+    """When the segment was begun, by our clock; 0 where its header is damaged."""
+    try:
+        decode_file_header(data, "")
+    except (ValueError, SpoolError):
+        return 0
+    return int(_FILE.unpack_from(data)[2])
+
+
 def encode_record_header(
     payload: bytes, rows: int, table: int, schema: int, feed: int, first_ordinal: int
 ) -> bytes:
@@ -127,6 +136,15 @@ def record_at(view: memoryview, offset: int) -> RecordRef | None:
     if zlib.crc32(view[start : start + size], zlib.crc32(view[offset + 8 : start])) != crc:
         return None
     return RecordRef(offset, size, rows, table, schema, feed, ordinal)
+
+
+def table_told(lost: bytes) -> int | None:
+    """The table that a damaged place names, where it begins as one record of its length does."""
+    if len(lost) < RECORD_HEADER_BYTES:
+        return None
+    magic, _, size, _, table, *_ = _RECORD.unpack_from(lost)
+    is_record = magic == _RECORD_MAGIC and size == len(lost) - RECORD_HEADER_BYTES
+    return int(table) if is_record else None
 
 
 def is_cut_off(view: memoryview, offset: int) -> bool:

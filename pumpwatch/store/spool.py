@@ -33,6 +33,7 @@ from pumpwatch.store.spool_files import (
     SpoolFiles,
     TableBatch,
 )
+from pumpwatch.store.spool_losses import Loss
 from pumpwatch.store.spool_moves import Moves
 from pumpwatch.store.spool_queue import SpoolQueue
 
@@ -73,6 +74,7 @@ class Spool:
         self.lost_by_feed: Counter[int] = Counter()  # spooled, then found damaged before applied
         self.state = "closed"  # open, full (disk limit), failing (the disk refuses), closed
         self.damage: list[tuple[str, Damage]] = []
+        self.losses: deque[Loss] = deque()  # trades that damage took, for the ledger to tell
         self.draining = trio.Event()  # set: writers do not wait for more rows to pile up
         # (position behind a record, when its oldest row was received, rows): for the lag
         self.visible_marks: deque[tuple[Cursor, int, int]] = deque(maxlen=VISIBLE_MARKS_MAX)
@@ -283,6 +285,8 @@ class Spool:
         while self.files.found:
             segment, holes, lost_by_feed = self.files.found.popleft()
             self.lost_by_feed.update(lost_by_feed)
+            if lost_by_feed:
+                self.losses += self.files.losses(segment, holes)
             for hole in holes:
                 self._report_damage(segment.path.name, hole)
 
@@ -301,6 +305,7 @@ class Spool:
         self.recovery = await trio.to_thread.run_sync(self.files.open)
         for name, hole in self.recovery.damage:
             self._report_damage(name, hole)
+        self.losses += self.recovery.losses
         self._visible = self.files.table_ends()
         self._rows_until[self._visible.get(BIG_TABLE, START)] = Counter()
         self.state = "open"

@@ -20,10 +20,12 @@ from pumpwatch.model import Record
 from pumpwatch.store.segment import (
     FILE_HEADER_BYTES,
     SEGMENT_BYTES_MAX,
+    Damage,
     RecordRef,
     encode_file_header,
     encode_record_header,
 )
+from pumpwatch.store.spool_losses import Loss, loss_at
 from pumpwatch.store.spool_positions import Standings
 from pumpwatch.store.spool_queue import encoded_bytes
 from pumpwatch.store.spool_read import (
@@ -35,6 +37,7 @@ from pumpwatch.store.spool_read import (
     OpenFile,
     Segment,
     TableBatch,
+    read_bytes,
 )
 from pumpwatch.store.spool_recovery import (
     Recovery,
@@ -110,7 +113,9 @@ class SpoolFiles:
         by_feed: Counter[int] = Counter()
         for segment in self.listed():
             by_feed.update(segment.rows_by_feed)
-        return Recovery(by_feed.total(), dict(by_feed), recovered.damage, recovered.set_aside)
+        return Recovery(
+            by_feed.total(), dict(by_feed), recovered.damage, recovered.losses, recovered.set_aside
+        )
 
     # -- write ------------------------------------------------------------------------------
 
@@ -236,6 +241,12 @@ class SpoolFiles:
             return reader.read(self.listed(), cursor, upto)
         finally:
             self.found += reader.found
+
+    def losses(self, segment: Segment, holes: Sequence[Damage]) -> list[Loss]:
+        """Whose trades damage took that readers met."""
+        data, now_ns = read_bytes(segment.fd, segment.size_bytes, 0), self._clock.wall_ns()
+        found = [loss_at(segment.path.name, data, hole, ended_ns=now_ns) for hole in holes]
+        return [loss for loss in found if loss is not None]
 
     def table_ends(self) -> dict[int, Cursor]:
         """Behind the last record of each table."""

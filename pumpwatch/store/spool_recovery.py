@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from pumpwatch.store.segment import FILE_HEADER_BYTES, Damage, decode_file_header, scan
+from pumpwatch.store.spool_losses import Loss, loss_at
 from pumpwatch.store.spool_read import OpenFile, Segment, read_bytes
 
 SEGMENT_NAME = re.compile(r"\d{12}\.seg")
@@ -28,19 +29,26 @@ class Recovery(msgspec.Struct, frozen=True):
     rows: int
     rows_by_feed: dict[int, int]
     damage: list[tuple[str, Damage]]
+    losses: list[Loss]
     set_aside: list[str]  # segments without one sound record; others follow when they are applied
 
 
 class Recovered:
-    """The segments of a folder, oldest first, and where numbering goes on."""
+    """The segments of a folder, oldest first, and where numbering goes on.
 
-    def __init__(self) -> None:
+    ``ended_ns``: nothing that the folder ever held was written later.
+    """
+
+    def __init__(self, ended_ns: int = 0) -> None:
         self.segments: list[Segment] = []
         self.next_ordinal = 1
         self.last_number = 0
         self.damage: list[tuple[str, Damage]] = []
+        self.losses: list[Loss] = []
         self.set_aside: list[str] = []
         self.read: list[Segment] = []  # all, also those without rows: they tell where symbols stood
+        self.ended_ns = ended_ns
+        self._begun_ns = 0  # of the next segment: when the one before was written last
         self.idle: list[Segment] = []  # without rows: to be removed once that stands elsewhere
 
     def add(self, segment: Segment, data: bytes, end: int | None, *, is_next_there: bool) -> None:
@@ -50,14 +58,21 @@ class Recovered:
         that somebody took away: they are released oldest first, and one without rows is no loss.
         """
         name = segment.path.name
+        ended_ns = os.fstat(segment.fd).st_mtime_ns
         for hole in _read_holes(segment, data, end):
             if hole.offset == hole.end == len(data) and not is_next_there:
                 missing = segment.path.with_name(f"{segment.number + 1:012d}.seg").name
-                self.damage.append((missing, Damage(0, 0, False, hole.rows)))
+                gone = Damage(0, 0, False, hole.rows)
+                self.damage.append((missing, gone))
+                self._lose(loss_at(missing, data, hole, ended_ns=self.ended_ns))
                 continue
             self.damage.append((name, hole))
             if not hole.is_tail:
                 segment.holes[hole.offset] = hole
+                if hole.rows:
+                    begun_ns = self._begun_ns
+                    self._lose(loss_at(name, data, hole, begun_ns=begun_ns, ended_ns=ended_ns))
+        self._begun_ns = ended_ns
         segment.disk_bytes = len(data)
         self.next_ordinal = max(self.next_ordinal, end or 0, segment.end_ordinal or 0)
         self.last_number = max(self.last_number, segment.number)
@@ -68,6 +83,10 @@ class Recovered:
             self.set_aside.append(set_aside(segment.path))
         else:
             self.idle.append(segment)  # made, and no row was ever spooled in it
+
+    def _lose(self, loss: Loss | None) -> None:
+        if loss is not None:
+            self.losses.append(loss)
 
 
 class _Closed(msgspec.Struct):
@@ -82,7 +101,7 @@ def recover(directory: Path) -> Recovered:
 
     Raises OSError where a file cannot be had at all, SpoolError for an unknown format.
     """
-    found = Recovered()
+    found = Recovered(max(path.stat().st_mtime_ns for path in (directory, *directory.iterdir())))
     paths = [path for path in sorted(directory.glob("*.seg")) if SEGMENT_NAME.fullmatch(path.name)]
     firsts = {int(path.stem): _first_ordinal(path) for path in paths}
     aside = {

@@ -8,7 +8,7 @@ from trio.testing import MockClock
 
 from pumpwatch._fast.intake import Intake
 from pumpwatch.capture.feed_state import FIRST_TRADE_NS
-from pumpwatch.capture.ledger import NOT_KEPT, PROOF_LAG_NS, Position
+from pumpwatch.capture.ledger import NOT_KEPT, RESTART_LAG_NS, Position
 from pumpwatch.model import Gap
 from pumpwatch.venues.spec import TradeIds
 from tests._fast.driving import NOW_NS, SECOND_NS, as_bytes, binance_trade
@@ -49,7 +49,7 @@ def test_a_restart_is_a_hole_of_every_symbol_that_had_a_row(ids: TradeIds) -> No
     assert {(gap.cause, gap.state, gap.to_ns) for gap in gaps.values()} == {
         ("restart", "suspected", 0)
     }
-    assert {gap.from_ns for gap in gaps.values()} == {ALIVE_NS - PROOF_LAG_NS}
+    assert {gap.from_ns for gap in gaps.values()} == {ALIVE_NS - RESTART_LAG_NS}
     counts_up = ids is not TradeIds.OPAQUE
     assert gaps["BTCUSDT"].first_id == (101 if counts_up else 0)
     assert rig.feed.table.position(0)[3] == [(40, 42)]
@@ -103,6 +103,21 @@ def test_a_cut_of_an_earlier_run_ends_where_this_run_is_subscribed() -> None:
     rig.feed.reconcile()
     (gap,) = rig.side.ledger
     assert (gap.gap_id, gap.to_ns) == ("old", rig.feed.coverage.since_ns("BTCUSDT"))
+
+
+def test_a_holes_row_goes_in_front_of_the_row_that_shows_it() -> None:
+    """R3: else a kill between the two would leave a jump that nobody tells of."""
+    rig = rig_of()
+    intake = Intake(rig.feed.road)
+    rig.feed.opened(intake)
+    bring(rig, intake, (1, "BTCUSDT"))
+    rig.feed.flush()
+    order: list[str] = []
+    rig.sink.append = lambda record: order.append("rows")  # type: ignore[method-assign]
+    rig.feed.ledger._rows._emit = lambda rows: order.extend(row.state for row in rows)
+    bring(rig, intake, (5, "BTCUSDT"))
+    rig.feed.flush()
+    assert order == ["confirmed", "rows"]
 
 
 def test_a_closing_row_goes_behind_the_rows_that_it_speaks_of() -> None:

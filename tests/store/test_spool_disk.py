@@ -12,15 +12,18 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from pumpwatch.errors import SpoolError
 from pumpwatch.model import Record
-from pumpwatch.store.segment import FILE_HEADER_BYTES
-from pumpwatch.store.spool import run_spool
+from pumpwatch.store.segment import FILE_HEADER_BYTES, MIB
+from pumpwatch.store.spool import Spool, run_spool
 from pumpwatch.store.spool_files import START, SpoolFiles
 from tests.store.records import (
     TRADES,
     BadWrites,
     SetClock,
+    contents,
     held,
+    kill,
     lines_of,
     new_spool,
     opened,
@@ -202,3 +205,121 @@ def test_a_write_is_all_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     ends = files.write(records)
     assert [ref.end for ref in records_in(files.active.path)] == [end.offset for end in ends]
     files.close(is_empty=False)
+
+
+# --- a disk that stands still ---------------------------------------------------------------------
+
+ROWS_PER_S = 20_000
+ROW_BYTES = 230
+APPENDS_PER_S = 20
+BUFFER_BYTES_MAX = 64 * MIB  # the default of spool.buffer_max_mib
+
+
+class Stall:
+    """Steps on worker threads that match wait until the disk goes on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+        self.over = trio.Event()
+        self._name = name
+        monkeypatch.setattr(trio.to_thread, "run_sync", self.run_sync)
+
+    async def run_sync(self, step: Any, *args: Any, **_: Any) -> Any:
+        await trio.lowlevel.checkpoint()
+        if getattr(step, "__name__", "") == self._name:
+            await self.over.wait()
+        return step(*args)
+
+
+async def receive(spool: Spool, seconds: float, stall: Stall, ends_s: float) -> list[float]:
+    """Append as sockets bring it, as long as there is room; returns when there was none."""
+    begun_s, paused_s = trio.current_time(), list[float]()
+    rows = ROWS_PER_S // APPENDS_PER_S
+    payload = lines_of(TRADES, [1])[0].ljust(ROW_BYTES * rows, b" ")
+    while (now_s := trio.current_time() - begun_s) < seconds:
+        if now_s >= ends_s:
+            stall.over.set()
+        if spool.has_room():
+            spool.append(Record(table=TRADES, feed=1, rows=rows, payload=payload))
+        else:
+            paused_s.append(now_s)
+        assert spool.buffered_bytes < BUFFER_BYTES_MAX + len(payload)  # memory is bounded
+        await trio.sleep(1 / APPENDS_PER_S)
+    return paused_s
+
+
+@pytest.mark.parametrize(("stall_s", "is_paused"), [(10.0, False), (30.0, True)])
+async def test_a_disk_that_stands_still_for_ten_seconds_pauses_no_socket(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stall_s: float,
+    is_paused: bool,
+    autojump_clock: MockClock,
+) -> None:
+    """And after 30 s they have been paused, and nothing is lost (what R9 makes of that is its)."""
+    spool = new_spool(tmp_path, buffer_bytes_max=BUFFER_BYTES_MAX)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(run_spool, spool, {})
+        stall = Stall(monkeypatch, "_write_blocking")
+        paused_s = await receive(spool, stall_s + 2, stall, stall_s)
+        assert bool(paused_s) is is_paused
+        assert all(10 < at_s < stall_s + 0.5 for at_s in paused_s)
+        await spool.written()
+        refused = len(paused_s) * ROWS_PER_S // APPENDS_PER_S
+        assert spool.spooled_by_feed[1] == int((stall_s + 2) * ROWS_PER_S) - refused
+        nursery.cancel_scope.cancel()
+
+
+async def test_an_fsync_that_stands_still_stops_no_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    spool = new_spool(tmp_path, buffer_bytes_max=BUFFER_BYTES_MAX)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(run_spool, spool, {})
+        stall = Stall(monkeypatch, "fsync")
+        assert await receive(spool, 30, stall, 29) == []
+        assert spool.buffered_bytes == 0
+        await trio.sleep(2)
+        assert spool.files.active.synced_bytes == spool.files.active.size_bytes
+        nursery.cancel_scope.cancel()
+
+
+# --- the world around it --------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("small_segments")
+async def test_a_clock_that_is_set_back_changes_no_order(tmp_path: Path) -> None:
+    clock = SetClock()
+    for serial in range(0, 50, 10):
+        spool = new_spool(tmp_path)
+        spool._clock = spool.files._clock = clock
+        await spool.open()
+        write(spool, record(range(serial, serial + 10), received_ns=clock.now_ns))
+        clock.now_ns -= 3_600_000_000_000
+        assert spool.lags.sum_s == 0.0  # no lag is counted as less than none
+        kill(spool)
+    spool = await opened(tmp_path)
+    assert held(spool) == lines_of(TRADES, range(50))
+    assert spool.damage == []
+
+
+@pytest.mark.parametrize("name", ["lock", "000000000001.seg"])
+async def test_a_file_of_another_owner_is_one_clear_line_and_nothing_is_touched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    spool = await opened(tmp_path)
+    write(spool, record([1]))
+    kill(spool)
+    before = contents(tmp_path)
+    real = os.open
+
+    def refuse(path: Any, *args: Any) -> int:
+        if Path(path).name == name:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return real(path, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        with pytest.raises(SpoolError, match=rf"Permission denied \(.*{name}\): .*owner"):
+            await opened(tmp_path)
+    assert contents(tmp_path) == before
+    assert held(await opened(tmp_path)) == lines_of(TRADES, [1])
