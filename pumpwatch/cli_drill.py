@@ -26,6 +26,9 @@ def drill(
     backfill: Annotated[
         bool, typer.Option(help="Without it, drills of holes must fail: a control.")
     ] = True,
+    compare: Annotated[
+        bool, typer.Option(help="Without it, drill thinned must fail: a control.")
+    ] = True,
     as_json: JsonOption = False,
 ) -> int:
     """Break a simulated run on purpose; one line of JSON.
@@ -50,7 +53,7 @@ def drill(
     log.configure(level=30)
     code, line = play(
         name, seed=seed, count=count, is_long=long, rate_per_s=rate, folder=data,
-        with_backfill=backfill,
+        with_backfill=backfill, with_comparisons=compare,
     )  # fmt: skip
     print(line)
     return code

@@ -183,9 +183,8 @@ class FeedConfig(Section, frozen=True, kw_only=True):
 class BackfillConfig(Section, frozen=True, kw_only=True):
     """Closing holes through the venues' REST interfaces."""
 
-    enabled: Annotated[
-        bool, "false: holes are known, and closed only by what the stream brings"
-    ] = True
+    enabled: Annotated[bool, "false: holes close only by what the stream brings"] = True
+    compare: Annotated[bool, "false: what an unbroken stream withholds stays unseen"] = True
 
 
 class UpbitConfig(Section, frozen=True, kw_only=True):
