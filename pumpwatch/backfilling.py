@@ -114,6 +114,7 @@ class Backfilling:
         # Coins whose holes and comparisons go before all others.
         self.wanted_coins: Callable[[], frozenset[str]] = lambda: listed_coins(daemon)
         self._queue = Backfill(self.feeds.values(), daemon.ledger, lambda: self.wanted_coins())
+        self._compares = config.backfill.compare
 
     async def retry(self, *, gap_id: str = "", feed: str = "", only_open: bool = False) -> str:
         """Look at holes again now; returns what that was. Raises UsageError, ServerError."""
@@ -177,7 +178,9 @@ class Backfilling:
         """Until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._queue.run)
-            nursery.start_soon(run_comparisons, self.watches.values(), lambda: self.wanted_coins())
+            if self._compares:
+                watches = self.watches.values()
+                nursery.start_soon(run_comparisons, watches, lambda: self.wanted_coins())
 
 
 def offer_retry(desk: ActionDesk, backfilling: Callable[[], Backfilling | None]) -> None:

@@ -36,6 +36,9 @@ def drill(
     backfill: Annotated[
         bool, typer.Option(help="Without it, drills of holes must fail: a control.")
     ] = True,
+    compare: Annotated[
+        bool, typer.Option(help="Without it, drill thinned must fail: a control.")
+    ] = True,
     as_json: JsonOption = False,
 ) -> int:
     """Break a simulated run on purpose; one line of JSON for each drill.
@@ -59,7 +62,7 @@ def drill(
         code, line = play(
             name, seed=seed, count=count, is_long=full, rate_per_s=rate,
             folder=data if data is None or len(names) == 1 else data / name,
-            with_backfill=backfill,
+            with_backfill=backfill, with_comparisons=compare,
         )  # fmt: skip
         print(line, flush=True)
         worst = max(worst, code)

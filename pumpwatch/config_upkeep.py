@@ -13,6 +13,7 @@ class BackfillConfig(Section, frozen=True, kw_only=True):
     enabled: Annotated[
         bool, "false: holes are known, and closed only by what the stream brings"
     ] = True
+    compare: Annotated[bool, "false: what an unbroken stream withholds stays unseen"] = True
 
 
 class BackupConfig(Section, frozen=True, kw_only=True):

@@ -11,12 +11,11 @@ from collections.abc import Sequence
 import trio
 
 from pumpwatch.capture.feed_state import FeedState
-from pumpwatch.capture.ledger import ANY_SYMBOL, Ledger
+from pumpwatch.capture.ledger import ANY_SYMBOL, SPOOL_DAMAGE, Ledger
 from pumpwatch.store.spool import Spool
 from pumpwatch.store.spool_losses import Loss
 
 LOOK_S = 1.0
-CAUSE = "spool_damage"
 
 
 async def tell_losses(spool: Spool, feeds: Sequence[FeedState], ledger: Ledger) -> None:
@@ -34,5 +33,5 @@ def tell(loss: Loss, feeds: Sequence[FeedState], ledger: Ledger) -> None:
         name = feed.spec.name
         symbols = {symbol for one, symbol in loss.symbols if one == name}
         for symbol in sorted(symbols) if loss.symbols else [ANY_SYMBOL]:
-            gap_id = ledger.suspect(feed.spec, symbol, CAUSE, loss.from_ns, loss.to_ns)
+            gap_id = ledger.suspect(feed.spec, symbol, SPOOL_DAMAGE, loss.from_ns, loss.to_ns)
             ledger.lost(gap_id, reason)

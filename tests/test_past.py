@@ -14,7 +14,7 @@ from trio.testing import MockClock
 from pumpwatch._fast import parse_binance
 from pumpwatch.errors import ServerError
 from pumpwatch.model import Record
-from pumpwatch.past import Past
+from pumpwatch.past import UNNAMED, UNREADABLE, Past
 from pumpwatch.store.progress import TableProgress
 from pumpwatch.store.schema import TABLES
 from pumpwatch.store.spool_files import Cursor
@@ -120,3 +120,79 @@ async def test_a_feed_goes_on_where_the_spool_says_that_it_stood(
     assert sorted((gap.symbol, gap.cause, gap.first_id, gap.last_id) for gap in new) == [
         ("BTCUSDT", "restart", 3, 4), ("BTCUSDT", "restart", 6, 0),
     ]  # fmt: skip
+
+
+class Shelf(Tables):
+    """Answers each question with rows of its own."""
+
+    def __init__(self, **rows: list[dict[str, Any]]) -> None:
+        super().__init__()
+        self.rows = rows
+        self.params: list[Sequence[object]] = []
+
+    async def query_dicts(self, sql: str, params: Sequence[object] = ()) -> list[dict[str, Any]]:
+        await trio.lowlevel.checkpoint()
+        self.params.append(params)
+        for name, word in (
+            ("gaps", "feed_gaps"), ("newest", "newest_ns"), ("stored", "last_ns"),
+        ):  # fmt: skip
+            if word in sql:
+                return self.rows.get(name, [])
+        return self.rows.get("instruments", [])
+
+
+def told(rig: Rig) -> dict[str, tuple[str, str]]:
+    return {gap.gap_id: (gap.state, gap.reason) for gap in rig.side.ledger}
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+async def test_a_hole_of_a_symbol_that_is_listed_no_more_can_be_asked_for(is_late: bool) -> None:
+    """Its name is known from before; where it is not, nobody can bring it, and the row says so."""
+    rig = Rig(feed_spec(), ["ETHUSDT"])
+    shelf = Shelf(
+        gaps=[dict(GAP), {**GAP, "gap_id": "nameless", "opened_ns": 6, "symbol": "GONEUSDT"}],
+        instruments=[dict(INSTRUMENT)],
+    )
+    past = Past(shelf, progress(), {}, rig.ledger, standings=spooled(1, 2))
+    if is_late:
+        past.resume(rig.feed)
+    await past.run()
+    if not is_late:
+        past.resume(rig.feed)
+    assert rig.feed.venue_symbol("BTCUSDT") == "BTCUSDT"
+    assert "BTCUSDT" not in rig.feed.coverage.wanted
+    position = rig.feed.position("BTCUSDT")
+    assert position is not None
+    assert position[:2] == (1, 2)
+    [old] = [gap for gap in rig.ledger.open_gaps() if gap.gap_id == "old"]
+    assert 0 < old.to_ns <= rig.clock.wall_ns()  # it cannot grow any more
+    assert told(rig)["nameless"] == ("lost", UNNAMED)
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+async def test_a_hole_of_any_symbol_becomes_one_of_each(is_late: bool) -> None:
+    """What passed since the newest rows is asked for; what the spool alone held is lost."""
+    rig = Rig(feed_spec(), ["BTCUSDT", "ETHUSDT"])
+    stored = [
+        {"exchange": "binance", "market_type": "spot", "symbol": symbol, "last_ns": 40 + number}
+        for number, symbol in enumerate(["BTCUSDT", "ETHUSDT"])
+    ]
+    shelf = Shelf(
+        gaps=[{**GAP, "symbol": "*", "cause": "spool_damage", "opened_ns": 50, "to_ns": 50}],
+        newest=[{"newest_ns": 45}], stored=stored,
+    )  # fmt: skip
+    standings = Standings([1])
+    standings.is_lost = True
+    past = Past(shelf, progress(), {}, rig.ledger, standings=standings)
+    if is_late:
+        past.resume(rig.feed)
+    await past.run()
+    if not is_late:
+        past.resume(rig.feed)
+    holes = rig.ledger.open_gaps()
+    assert sorted((gap.symbol, gap.cause, gap.from_ns) for gap in holes) == [
+        ("BTCUSDT", "restart", 40), ("ETHUSDT", "restart", 41),
+    ]  # fmt: skip
+    assert [state for state in told(rig).values() if state == ("lost", UNREADABLE)]
+    assert not any(gap.symbol == "*" for gap in holes)
+    assert shelf.params[-1] == [0, 50]  # rows of this run are no evidence

@@ -270,6 +270,16 @@ class FeedState:
                 edges.append(self.edge(name))
         self.ledger.cut(self.spec, edges, cause="restart", alive_ns=alive_ns)
 
+    def adopt(self, instrument: Instrument, position: Position | None) -> None:
+        """Know an instrument of which a hole is open, though no list shows it any more.
+
+        Its hole cannot grow, and the venue can be asked for it; what it refuses is lost.
+        """
+        self.add_instruments([msgspec.structs.replace(instrument, status="ended")])
+        if position is not None:
+            self.table.restore(instrument.venue_symbol, *position)
+        self.ledger.bound(self.spec, [instrument.symbol], self.clock.wall_ns())
+
     def reconcile(self) -> None:
         """Once the ledger of earlier runs is loaded: every missing id has a row.
 

@@ -32,6 +32,7 @@ ANY_SYMBOL = "*"
 CONTRACT_VALUE = "contract_value"
 QUARANTINE = "quarantine"
 RESTART = "restart"
+SPOOL_DAMAGE = "spool_damage"
 RESTORE = "restore"  # the database is a backup's, and what came after it is not in it
 # Causes of spans in which nothing carried a symbol: two without a row between are one.
 CUTS = frozenset(

@@ -202,7 +202,8 @@ class SilenceWatch:
         if not any(at_ns > first_ns for at_ns in streamed):
             self._open_mute(name, len(missing))
             return
-        before_ns = max((at_ns for at_ns in streamed if at_ns <= first_ns), default=from_ns)
+        # Nothing is said of before ``from_ns``: what the list shows of then was not looked for.
+        before_ns = max([from_ns, *(at_ns for at_ns in streamed if at_ns <= first_ns)])
         behind_ns = min((at_ns for at_ns in streamed if at_ns > last_ns), default=last_ns)
         self.found += len(missing)
         log.warning("rows_withheld", feed=feed.spec.name, symbol=symbol, rows=len(missing))

@@ -31,6 +31,10 @@ ACCEPTANCE = {
     "backup": ("D-11", "what is restored equals its manifest"),
     "console": ("D-12", "status <= 10 s, alert <= 60 s and once"),
     "gaps": ("D-16", "each absent row in the ledger, nothing called filled that is not"),
+    "replace": ("", "no hole and no row missing over planned ends"),
+    "newborn": ("", "the first trade stored where the list named it in time"),
+    "blackout": ("", ">= 95 % of what depth and budgets allowed, no ban"),
+    "thinned": ("", ">= 90 % of what was kept back is found"),
     "burst": ("", "memory level, drains at twice the incoming rate"),
 }
 NOTHING = ("", "")

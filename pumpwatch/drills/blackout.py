@@ -16,7 +16,6 @@ import polars as pl
 from pumpwatch.drills.faulted import (
     ALL_HISTORY,
     BEGIN_S,
-    FaultedRun,
     Names,
     expect_closed,
     expect_told,
@@ -41,7 +40,7 @@ async def run(order: Order) -> Outcome:
     run = await play_faults(order, outcome, plan_blackout, arguments)
     expect_told(outcome, run)
     expect_closed(outcome, run.gaps)
-    most, got = reachable(run.truth, run.played), recovered(run)
+    most, got = reachable(run.truth, run.played), recovered(run.truth, run.stored)
     share = sum(got.values()) / max(1, sum(most.values()))
     outcome.expect(share >= SHARE_MIN, f"{share:.1%} of what the venues' lists still showed")
     outcome.expect(run.too_many == 0, f"{run.too_many} requests were too many, or banned")
@@ -64,11 +63,11 @@ def plan_blackout(rng: random.Random, count: int, names: Names) -> list[Fault]:
     ]
 
 
-def recovered(run: FaultedRun) -> dict[str, int]:
+def recovered(truth: pl.DataFrame, stored: pl.DataFrame) -> dict[str, int]:
     """Rows by feed that no connection brought, and that are stored."""
     keys = ["feed", "symbol", "trade_id", "exchange_ns"]
-    unsent = run.truth.filter(~pl.col("delivered"), ~pl.col("history")).unique(keys)
-    had = unsent.join(run.stored.unique(keys), on=keys, how="semi")
+    unsent = truth.filter(~pl.col("delivered"), ~pl.col("history")).unique(keys)
+    had = unsent.join(stored.unique(keys), on=keys, how="semi")
     return dict(had.group_by("feed").len().sort("feed").iter_rows())
 
 

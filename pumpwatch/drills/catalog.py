@@ -40,6 +40,7 @@ from pumpwatch.drills import (
     shutdown,
     soak,
     stages,
+    thinned,
 )
 from pumpwatch.drills.acceptance import OWN, number_of, target_of
 from pumpwatch.drills.outcome import Order, Outcome
@@ -77,6 +78,10 @@ DRILLS = {
     ),
     "blackout": Drill(
         blackout.run, "all feeds out of reach", "seconds of it", 10, 600, 5_000,
+    ),
+    "thinned": Drill(
+        thinned.run, "streams that keep 1 % back where no id tells", "seconds of it", 90, 600,
+        1_200,
     ),
     "outage": Drill(
         outage.run, "the database stopped, killed, hanging, refusing, cut off",
@@ -181,6 +186,7 @@ def play(
     rate_per_s: int | None,
     folder: Path | None,
     with_backfill: bool = True,
+    with_comparisons: bool = True,
 ) -> tuple[int, str]:
     """Play one drill; returns the exit code and its JSON line. Progress goes to stderr.
 
@@ -193,7 +199,8 @@ def play(
     order = Order(
         folder=place, seed=seed, count=count or (drill.count_long if is_long else drill.count),
         rate_per_s=drill.rate_per_s if rate_per_s is None else rate_per_s,
-        with_backfill=with_backfill, tell=lambda text: _tell(name, text),
+        with_backfill=with_backfill, with_comparisons=with_comparisons,
+        tell=lambda text: _tell(name, text),
     )  # fmt: skip
     # Told to end, it must still end what it started, and unmount what it mounted.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -32,6 +32,7 @@ from pumpwatch.store.server import running_address
 from pumpwatch.store.window import query
 from pumpwatch.tally import fetch_stored
 
+NO_COMPARISONS = "[backfill]\ncompare = false\n"
 Names = dict[str, list[str]]  # each feed's symbols as the venue calls them, busiest first
 Meanwhile = Callable[[DaemonProcess], Awaitable[None]]  # what else happens while faults play
 Planner = Callable[[random.Random, int, Names], list[Fault]]
@@ -72,6 +73,8 @@ async def play_faults(
     """Record, play the plan, wait until nothing is open any more, hold all against the truth."""
     rng = random.Random(order.seed)
     options = [*simulator_arguments(order.seed, order.rate_per_s), "--goes-on", *arguments]
+    if order.with_backfill and not order.with_comparisons:
+        toml += NO_COMPARISONS
     async with (
         run_simulator(order.folder / "truth", options) as simulator,
         daemon_process(

@@ -84,6 +84,7 @@ def judge_holes(
     truth: pl.DataFrame, stored: pl.DataFrame, gaps: Sequence[Gap], played: Sequence[Played]
 ) -> Holes:
     """``truth`` holds everything that was traded, delivered or not."""
+    truth = _equals_in_order(truth)
     first_ns = min((one.at_ns for one in played), default=2**62)
     wanted = truth.filter(
         ~pl.col("history") & (pl.col("delivered") | (pl.col("exchange_ns") >= first_ns - NEAR_NS))
@@ -115,6 +116,19 @@ def judge_holes(
     for one in played:
         _judge_fault(found, one, names, by_symbol)
     return found
+
+
+def _equals_in_order(truth: pl.DataFrame) -> pl.DataFrame:
+    """Of equal rows without ids nobody can say which one came: the first ones did."""
+    names = [spec.name for spec in FEEDS if spec.ids is TradeIds.NONE]
+    equals = ["feed", "symbol", "exchange_ns", pl.col("trade_id").str.replace(r"-\d+$", "")]
+    is_one = pl.col("feed").is_in(names)
+    told = pl.col("delivered").sort(descending=True).over(equals)
+    kept_back = pl.col("withheld").sort().over(equals)
+    return truth.with_columns(
+        pl.when(is_one).then(told).otherwise(pl.col("delivered")).alias("delivered"),
+        pl.when(is_one).then(kept_back).otherwise(pl.col("withheld")).alias("withheld"),
+    )
 
 
 def _by_symbol(loss: pl.DataFrame, gaps: Sequence[Gap]) -> dict[tuple[str, str], _Symbol]:

@@ -45,7 +45,7 @@ async def run(order: Order) -> Outcome:
     births = [one for one in run.played if one.symbols]
     outcome.expect(len(births) == order.count, f"{len(births)} of {order.count} were born")
     stored = run.stored.select(KEY).unique()
-    firsts = [_first_stored(run.truth, stored, one) for one in births]
+    firsts = [first_stored(run.truth, stored, one) for one in births]
     early = [lead_s(one.fault) >= POLL_S_MAX + MARGIN_S for one in births]
     missed = [
         f"{one.fault.feed} {one.symbols[0]}, {lead_s(one.fault):.0f} s before it traded"
@@ -82,7 +82,7 @@ def lead_s(fault: Fault) -> float:
     return fault.seconds - fault.listed_s
 
 
-def _first_stored(truth: pl.DataFrame, stored: pl.DataFrame, one: Played) -> bool:
+def first_stored(truth: pl.DataFrame, stored: pl.DataFrame, one: Played) -> bool:
     """Whether the instrument's first trade is in the table."""
     rows = truth.filter(
         pl.col("feed") == one.fault.feed, pl.col("venue_symbol") == one.symbols[0]

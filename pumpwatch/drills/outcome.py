@@ -17,6 +17,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     count: int  # of whatever the drill counts: kills, outages, full disks
     rate_per_s: int
     with_backfill: bool = True  # False is a control: drills of holes must fail then
+    with_comparisons: bool = True  # likewise, for rows that an unbroken stream keeps back
     tell: Callable[[str], None] = lambda text: None  # progress, for people
 
 

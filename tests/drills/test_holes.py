@@ -88,3 +88,13 @@ def test_what_nobody_traded_and_what_is_twice() -> None:
     other = all_rows.with_columns(pl.lit("99").alias("trade_id")).head(1)
     found = judge_holes(all_rows, pl.concat([all_rows, all_rows.head(2), other]), [], [])
     assert (found.duplicate, found.unknown) == (2, {"okx_spot": 1})
+
+
+def test_of_equal_rows_without_ids_it_is_not_known_which_one_was_kept_back() -> None:
+    """The stream's only one gets the first ordinal: what is absent is the one kept back."""
+    all_rows = truth("phemex_spot", unsent={1}, withheld=True).with_columns(
+        pl.lit(SECOND_NS).alias("exchange_ns"),
+        pl.concat_str(pl.lit("buy-1-1-"), pl.int_range(pl.len()).cast(pl.String)).alias("trade_id"),
+    )
+    found = judge_holes(all_rows, stored(all_rows, {10}), [], played("withhold", "phemex_spot"))
+    assert (found.recovered, found.absent, found.beyond, found.silent) == (0, 1, 1, 0)

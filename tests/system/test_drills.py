@@ -21,7 +21,7 @@ TIMEOUT_S = 900  # a minute on a quiet machine
 # Minutes each, also in their short forms: `make drills-short` plays them, `make test` does not.
 LONG = {
     *("backup", "blackout", "console", "gaps", "listing"),
-    *("newborn", "quarantine", "replace", "retention"),
+    *("newborn", "quarantine", "replace", "retention", "thinned"),
 }
 ALL = "TEST_ALL_DRILLS"
 # Rates that leave a busy machine of two cores some air: the long forms (make drills) take more.
@@ -31,6 +31,7 @@ SHORT = {
     "replace": ["--count", "8", "--rate", "4000"],
     "newborn": ["--count", "12", "--rate", "600"],
     "blackout": ["--count", "8", "--rate", "1500"],
+    "thinned": ["--count", "60", "--rate", "600"],
     "outage": ["--count", "7", "--rate", "5000"],
     "disk": ["--count", "2", "--rate", "2000"],
     "poison": ["--count", "3", "--rate", "2000"],
