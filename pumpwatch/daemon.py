@@ -44,6 +44,7 @@ from pumpwatch.past import Past
 from pumpwatch.reading_again import ReadingAgain
 from pumpwatch.reload import reload
 from pumpwatch.rest import RestClient
+from pumpwatch.revaluing import Revaluing
 from pumpwatch.seat import Seat
 from pumpwatch.store.applied import AppliedWatch
 from pumpwatch.store.embedded import hold_data_dir, run_server
@@ -126,6 +127,7 @@ class Daemon:
         offer_switches(self.desk, self.switches)
         offer_retry(self.desk, lambda: self.backfill)
         self.reading_again = ReadingAgain(self)
+        self.revaluing = Revaluing(self)
         self.runs: dict[str, FeedRun] = {}  # of feeds that were started, by name
         self.alerts: AlertDesk | None = None
         self.page_url = ""  # empty until the page is served
@@ -162,6 +164,7 @@ class Daemon:
                 self._start_writers(store, sender, sql)
                 await store.start(self.side.messages.run)
                 store.start_soon(self.reading_again.run, sql)
+                self.revaluing.sql = sql
                 store.start_soon(self.watch.run)
                 store.start_soon(self.monitor.run)
                 store.start_soon(self.seat.run)

@@ -438,6 +438,11 @@ cdef class FeedRoad:
         self.last_exchange_ns = last_exchange_ns
         return refusal
 
+    def note_recounted(self, int64_t rows):
+        """So many rows that are stored already go to the spool again, with other quantities (R13)."""
+        self.counts.parsed += rows
+        self.counts.passed += rows
+
     # --- messages of the stream that nobody could read then -------------------------------------------
 
     def begin_again(self):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -86,6 +88,8 @@ class FeedState:
         self._refused_ns: dict[str, int] = {}
         self._last_connection = 0
         self._venue_symbols: dict[str, str] = {}  # by symbol
+        # By venue symbol, oldest first: until when it was what.
+        self._values: defaultdict[str, list[tuple[int, Instrument]]] = defaultdict(list)
 
     def add_instruments(self, instruments: Iterable[Instrument]) -> None:
         """Make instruments known to the road; numbers are given once and stay."""
@@ -98,6 +102,30 @@ class FeedState:
             )
             self.instruments[instrument.venue_symbol] = instrument
             self._venue_symbols[instrument.symbol] = instrument.venue_symbol
+
+    # --- contract values (R13) --------------------------------------------------------------------
+
+    def revalue(self, old: Instrument, new: Instrument, since_ns: int) -> None:
+        """Rows count by the new value from now on; those of before ``since_ns`` by the old."""
+        self.flush()
+        self.add_instruments([new])
+        self._values[new.venue_symbol].append((since_ns, old))
+
+    @contextmanager
+    def counted_as_of(self, exchange_ns: int) -> Iterator[None]:
+        """What goes to the road now was traded then: it counts by what contracts were then."""
+        counted = []
+        for name, values in self._values.items():
+            was = next((old for until_ns, old in values if exchange_ns < until_ns), None)
+            if was is not None:
+                counted.append(name)
+                self._count_by(was)
+        yield
+        for name in counted:
+            self._count_by(self.instruments[name])
+
+    def _count_by(self, one: Instrument) -> None:
+        self.table.add(one.venue_symbol, one.symbol, one.contract_value, one.price_exponent)
 
     # --- the way to the spool ---------------------------------------------------------------------
 
@@ -121,10 +149,11 @@ class FeedState:
         new = refused = 0
         for row in rows:
             one = row.trade
-            verdict = self.road.take_backfill(
-                venue_symbol, one.side, one.price, one.quantity, one.exchange_ns, one.trade_id,
-                one.order_id, one.sequence_number, one.kind, received_ns, row.ordinal,
-            )  # fmt: skip
+            with self.counted_as_of(one.exchange_ns):
+                verdict = self.road.take_backfill(
+                    venue_symbol, one.side, one.price, one.quantity, one.exchange_ns, one.trade_id,
+                    one.order_id, one.sequence_number, one.kind, received_ns, row.ordinal,
+                )  # fmt: skip
             new += verdict == "new"
             if verdict.startswith("refused:"):
                 refused += 1

@@ -336,6 +336,11 @@ class Ledger:
         """It is proven that nothing is missing; ``ids``: among these ids."""
         self._settle(self._rows[gap_id], "empty", reason, ids, estimate=0)
 
+    def settle_value(self, gap_id: str, reason: str, rows: int) -> None:
+        """The moment of a contract's change is known, and ``rows`` rows are counted anew (R13)."""
+        self._rows.close(self._rows[gap_id], "filled", reason, missing=0, filled_rows=rows)
+        self._rows.send()
+
     def lost(self, gap_id: str, reason: str, ids: Ids | None = None, estimate: int = -1) -> None:
         """Nobody can bring it; ``ids``: these ids alone. ``estimate``: rows, where no ids count."""
         self._settle(self._rows[gap_id], "lost", reason, ids, estimate)
