@@ -82,6 +82,7 @@ class FeedState:
         self.flight: FlightRecorder | None = None
         # Told of symbols that nothing carried before: from which moment on they are.
         self.on_carried: Callable[[FeedState, list[str], int], None] = lambda *_: None
+        self.awaits_archive = False  # what REST cannot bring may stand in a daily file
         self.agreement: Agreement | None = None  # with two connections per symbol
         self.counts_up = spec.counts_up
         self._intakes: dict[int, Intake] = {}  # of open connections
@@ -140,9 +141,16 @@ class FeedState:
         return int(rows)
 
     def take_backfill(
-        self, venue_symbol: str, rows: Iterable[Listed], received_ns: int
+        self,
+        venue_symbol: str,
+        rows: Iterable[Listed],
+        received_ns: int,
+        *,
+        is_archive: bool = False,
     ) -> tuple[int, int]:
-        """Send rows of a REST list after the stream's; returns how many were new, and refused.
+        """Send rows of a REST list, or of a daily file, after the stream's.
+
+        Returns how many were new, and refused.
 
         All are on their way to the spool when this returns, their holes in front of them (R3).
         """
@@ -153,6 +161,7 @@ class FeedState:
                 verdict = self.road.take_backfill(
                     venue_symbol, one.side, one.price, one.quantity, one.exchange_ns, one.trade_id,
                     one.order_id, one.sequence_number, one.kind, received_ns, row.ordinal,
+                    is_archive,
                 )  # fmt: skip
             new += verdict == "new"
             if verdict.startswith("refused:"):
