@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from pumpwatch.health import FEED_SILENT_S_MAX, SUBSCRIBED_SHARE_MIN, database_part
+from pumpwatch.health import FEED_SILENT_S_MAX, SUBSCRIBED_SHARE_MIN, database_silence
 from pumpwatch.standing import FeedStanding, Standing
 
 Severity = Literal["page", "notify", "digest"]
@@ -137,14 +137,10 @@ def _spool_damaged(standing: Standing) -> Found:
 
 
 def _database_down(standing: Standing) -> Found:
-    database = standing.database
-    part = database_part(database)
-    if (
-        part.state == "down"
-        and not database.suspended_tables
-        and database.pending_s <= PENDING_S_MAX
-    ):
-        yield "", part.text
+    """However long rows have waited meanwhile: else it would seem to recover after a while."""
+    silence = database_silence(standing.database)
+    if silence and not standing.database.suspended_tables:
+        yield "", silence
 
 
 def _database_suspended(standing: Standing) -> Found:

@@ -39,11 +39,13 @@ from pumpwatch.feed_switch import FeedSwitch, offer_switches
 from pumpwatch.listing.stored import load_events
 from pumpwatch.listing.watch import ListingWatch
 from pumpwatch.listing_desk import ListingDesk
+from pumpwatch.listing_order import offer_listing
 from pumpwatch.monitor import Monitor
 from pumpwatch.moving import Moving
 from pumpwatch.past import Past
 from pumpwatch.reading_again import ReadingAgain
 from pumpwatch.reload import reload
+from pumpwatch.report.write import write_report
 from pumpwatch.rest import RestClient
 from pumpwatch.revaluing import Revaluing
 from pumpwatch.seat import Seat
@@ -129,6 +131,7 @@ class Daemon:
         offer_switches(self.desk, self.switches)
         offer_retry(self.desk, lambda: self.backfill)
         offer_look(self.desk, lambda: self.archiving)
+        offer_listing(self.desk, config.data_dir)
         self.reading_again = ReadingAgain(self)
         self.revaluing = Revaluing(self)
         self.runs: dict[str, FeedRun] = {}  # of feeds that were started, by name
@@ -212,7 +215,7 @@ class Daemon:
             self.seat,
             self.desk,
             self.server.address,
-            self.answers.windows,
+            self.moving.windows(),
             on_address=served,
         )
 
@@ -235,7 +238,7 @@ class Daemon:
         except ServerError as error:
             log.warning("listing_events_not_loaded", message=str(error))
             stored = None
-        self.listing_desk = ListingDesk(self, sql)
+        self.listing_desk = ListingDesk(self, sql, refine=write_report)
         self.listing = ListingWatch(
             self.config, self.listing_desk.log, self.clock, self._child_rng(), stored=stored
         )

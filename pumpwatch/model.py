@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Protocol
 
 import msgspec
+
+COIN = re.compile(r"[A-Z0-9]{1,15}")  # as the boards write one
 
 
 class Instrument(msgspec.Struct, frozen=True, kw_only=True):

@@ -95,6 +95,7 @@ CASES: list[tuple[str, str, Standing]] = [
     ("spool_stopped", "", standing(spool=spool(state="failing"))),
     ("spool_damaged", "", standing(spool=spool(damaged=1))),
     ("database_down", "", standing(database=database(state="down"))),
+    ("database_down", "", standing(database=database(state="down", silent_s=50.0, pending_s=51.0))),
     ("database_suspended", "trades", standing(database=database(suspended_tables=["trades"]))),
     ("database_lagging", "", standing(database=database(pending_s=31.0))),
     ("writer_faulty", "trades", standing(writers=[

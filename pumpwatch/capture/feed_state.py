@@ -78,7 +78,9 @@ class FeedState:
         self.ledger = ledger
         self.coverage = Coverage()
         self.shape = MessageShape(spec.example)  # tells what is other about unreadable messages
-        self.subscribe_anew: Callable[[str], None] = lambda _: None  # who connects sets it
+        self.subscribe_anew: Callable[[str], None] = lambda _: None  # who connects sets these
+        self.dial_now: Callable[[], None] = lambda: None  # no pause more: the venue answers again
+        self.renew: Callable[[], int] = lambda: 0  # another connection in each one's place
         self.flight: FlightRecorder | None = None
         # Told of symbols that nothing carried before: from which moment on they are.
         self.on_carried: Callable[[FeedState, list[str], int], None] = lambda *_: None
