@@ -33,6 +33,7 @@ from pumpwatch.venues.spec import ArchiveFile, RestTrade
 
 Row = Mapping[str, str]
 TRUE = frozenset({"true", "True", "TRUE"})
+NAMES_MIN = 4  # time, side, price, size: a page that says what went wrong has none of them
 TEXT_BYTES_MAX = 4 << 30  # of one file unpacked: more is no day of one symbol
 
 
@@ -151,6 +152,8 @@ def read_file(archive: ArchiveFile, body: bytes, step_ns: int) -> Iterator[RestT
         for number, cells in enumerate(lines):
             if number == 0 and not any(cell[:1].isdigit() for cell in cells):
                 columns = tuple(_column(cell, archive.columns) for cell in cells)
+                if len(set(columns) & set(archive.columns)) < NAMES_MIN:
+                    raise ValueError(f"no line of names: {cells}"[:200])  # noqa: TRY301
                 continue
             trade = archive.read_row(dict(zip(columns, cells, strict=False)))
             yield _at_step(trade, step_ns)
