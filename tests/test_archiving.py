@@ -32,9 +32,9 @@ from pumpwatch.venues.archives import OKX_SPOT
 from pumpwatch.venues.spec import RestTrade
 from tests._fast.ilp_reading import Line, read_lines
 from tests.capture.specs import instrument
-from tests.sim.driving import START_NS, VirtualClock, simulator
+from tests.sim.driving import START_NS, simulator
 from tests.sim.driving import Stage as SimStage
-from tests.store.records import TRADES
+from tests.store.records import TRADES, SetClock
 
 DAY_NS = 86_400 * 10**9
 SECOND_NS = 10**9
@@ -71,7 +71,7 @@ class Stage:
         config = Config(
             data_dir=folder, archives=ArchivesConfig(enabled=True, urls=(url,), wait_days=2)
         )
-        self.clock = VirtualClock()
+        self.clock = SetClock(START_NS + 60 * SECOND_NS)
         self.daemon = Daemon(config, self.clock, random.Random(1))
         self.feed: FeedState = next(f for f in self.daemon.feeds if f.spec.name == feed)
         self.one = msgspec.structs.replace(
@@ -231,7 +231,7 @@ async def test_a_file_that_is_not_there_is_waited_for_and_then_given_up(
         tally = await archiving.look()
         assert (tally.files, tally.waiting, tally.lost) == (0, 1, 0)
         assert stage.gaps[gap_id].state == "awaiting_archive"
-        stage.clock.start_ns += 3 * DAY_NS
+        stage.clock.now_ns += 3 * DAY_NS
         tally = await archiving.look()
         assert (tally.waiting, tally.lost) == (0, 1)
         assert "no daily file" in stage.gaps[gap_id].reason
@@ -280,5 +280,5 @@ def test_a_day_is_the_file_s_own() -> None:
 
 
 def test_without_the_setting_what_rest_cannot_bring_is_lost(tmp_path: Path) -> None:
-    daemon = Daemon(Config(data_dir=tmp_path), VirtualClock(), random.Random(1))
+    daemon = Daemon(Config(data_dir=tmp_path), SetClock(), random.Random(1))
     assert not any(feed.awaits_archive for feed in daemon.feeds)

@@ -177,7 +177,7 @@ def _at_step(trade: RestTrade, step_ns: int) -> RestTrade:
     return msgspec.structs.replace(trade, exchange_ns=cut_ns)
 
 
-def _unpacked(body: bytes) -> IO[bytes]:
+def _unpacked(body: bytes) -> IO[bytes] | gzip.GzipFile:
     try:
         if body[:2] == b"PK":
             packed = zipfile.ZipFile(io.BytesIO(body))
