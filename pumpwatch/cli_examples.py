@@ -21,6 +21,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "gaps list": ("gaps list --open", "gaps list --feed okx_spot --json"),
     "gaps show": ("gaps show GAP_ID",),
     "gaps retry": ("gaps retry --open", "gaps retry --feed okx_spot"),
+    "gaps settle": ("gaps settle GAP_ID --at 2026-01-31T08:00:00Z",),
     "quarantine list": ("quarantine list", "quarantine list --feed okx_spot --json"),
     "quarantine show": ("quarantine show okx_spot --limit 3",),
     "quarantine retry": (

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pumpwatch.cli_data import SYMBOL
+from pumpwatch.cli_data import SYMBOL, parse_time_ns
 from pumpwatch.cli_print import ConfigOption, JsonOption, load, print_json, print_rows
 from pumpwatch.errors import EXIT_NO, UsageError
 
@@ -100,4 +100,19 @@ def gaps_retry(
     arguments = {"gap_id": gap_id, "feed": feed, "open": "true" if is_open else None}
     wanted = {name: value for name, value in arguments.items() if value is not None}
     print(act(load(config), "retry_gaps", **wanted))
+    return 0
+
+
+def gaps_settle(
+    gap_id: Annotated[str, typer.Argument(help="A hole of cause contract_value.")],
+    at: Annotated[
+        str, typer.Option("--at", metavar="TIME", help="When the contract changed, ISO 8601 UTC.")
+    ],
+    config: ConfigOption = None,
+) -> int:
+    """Count rows anew around the moment at which a contract's value changed, and close the hole."""
+    from pumpwatch.daemon_client import act
+
+    moment_ns = parse_time_ns("--at", at)
+    print(act(load(config), "settle_contract_value", gap_id=gap_id, moment_ns=str(moment_ns)))
     return 0

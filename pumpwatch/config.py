@@ -19,6 +19,7 @@ import msgspec
 
 from pumpwatch.config_migration import MigrationConfig
 from pumpwatch.config_upkeep import (
+    ArchivesConfig,
     BackfillConfig,
     BackupConfig,
     DiskConfig,
@@ -354,10 +355,6 @@ class SystemConfig(Section, frozen=True, kw_only=True):
     log_keep: Annotated[int, span(1, 100), "files beside it; the oldest goes"] = 5
 
 
-def _default_feeds() -> dict[str, FeedConfig]:
-    return {name: FeedConfig() for name in FEED_NAMES}
-
-
 class Config(Section, frozen=True, kw_only=True):
     """Everything; ``feeds`` always holds all feeds, in the order of FEED_NAMES."""
 
@@ -370,7 +367,7 @@ class Config(Section, frozen=True, kw_only=True):
     memory: MemoryConfig = msgspec.field(default_factory=MemoryConfig)
     flight: FlightConfig = msgspec.field(default_factory=FlightConfig)
     feeds: Annotated[dict[str, FeedConfig], Rule("a section", lambda _: True)] = msgspec.field(
-        default_factory=_default_feeds
+        default_factory=lambda: {name: FeedConfig() for name in FEED_NAMES}
     )
     backfill: BackfillConfig = msgspec.field(default_factory=BackfillConfig)
     listing: ListingConfig = msgspec.field(default_factory=ListingConfig)
@@ -380,6 +377,7 @@ class Config(Section, frozen=True, kw_only=True):
     disk: DiskConfig = msgspec.field(default_factory=DiskConfig)
     backup: BackupConfig = msgspec.field(default_factory=BackupConfig)
     migration: MigrationConfig = msgspec.field(default_factory=MigrationConfig)
+    archives: ArchivesConfig = msgspec.field(default_factory=ArchivesConfig)
     quarantine: QuarantineConfig = msgspec.field(default_factory=QuarantineConfig)
     system: SystemConfig = msgspec.field(default_factory=SystemConfig)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pumpwatch.settings import ANY_PATH, Section, SettingError, pattern, span
+from pumpwatch.settings import ANY_PATH, Section, SettingError, pattern, span, texts
 
 
 class BackfillConfig(Section, frozen=True, kw_only=True):
@@ -68,6 +68,25 @@ class RetentionConfig(Section, frozen=True, kw_only=True):
         if not self.floor_days <= self.emergency_days <= self.days:
             allowed = "allowed: floor_days <= emergency_days <= days"
             raise SettingError("emergency_days", str(self.emergency_days), allowed)
+
+
+class ArchivesConfig(Section, frozen=True, kw_only=True):
+    """Holes that REST cannot close: daily files of the venues that publish them."""
+
+    enabled: Annotated[
+        bool, "false: such a hole is lost; no real file was seen yet, see the manual"
+    ] = False
+    daily_at: Annotated[
+        str, pattern(r"([01][0-9]|2[0-3]):[0-5][0-9]", "HH:MM, 00:00 to 23:59"), "UTC"
+    ] = "06:30"
+    wait_days: Annotated[
+        int, span(1, 40, "days"), "so long a file is asked for; then the hole is lost"
+    ] = 5
+    urls: Annotated[
+        tuple[str, ...],
+        texts(r"[a-z_]+=https?://\S*\{symbol\}\S*", "a list of FEED=URL with {symbol}"),
+        "where a feed's files are, if not where the manual says: {symbol}, {year}, {month}, {day}",
+    ] = ()
 
 
 class QuarantineConfig(Section, frozen=True, kw_only=True):

@@ -21,6 +21,7 @@ import trio
 from pumpwatch._fast.road import VenueClock
 from pumpwatch.alerts import AlertDesk, run_alerts
 from pumpwatch.answering import Answering
+from pumpwatch.archiving import Archiving, offer_look
 from pumpwatch.backfilling import Backfilling, offer_retry
 from pumpwatch.budget import host_memory_mib, plan_memory
 from pumpwatch.capture.feed import FeedRun
@@ -46,6 +47,7 @@ from pumpwatch.reading_again import ReadingAgain
 from pumpwatch.reload import reload
 from pumpwatch.report.write import write_report
 from pumpwatch.rest import RestClient
+from pumpwatch.revaluing import Revaluing
 from pumpwatch.seat import Seat
 from pumpwatch.spool_damage import tell_losses
 from pumpwatch.store.applied import AppliedWatch
@@ -116,6 +118,7 @@ class Daemon:
             if config.feeds[spec.name].enabled
         ]  # fmt: skip
         self.answers.attach(self.feeds)
+        self.archiving: Archiving | None = None  # there while capture runs, if it is enabled
         self.backfill: Backfilling | None = None  # there while capture runs, if it is enabled
         self.rest: RestClient | None = None  # there while capture runs
         self.listing: ListingWatch | None = None  # there once the events are loaded
@@ -128,8 +131,10 @@ class Daemon:
         self.switches = {feed.spec.name: FeedSwitch(feed, self.stop) for feed in self.feeds}
         offer_switches(self.desk, self.switches)
         offer_retry(self.desk, lambda: self.backfill)
+        offer_look(self.desk, lambda: self.archiving)
         offer_listing(self.desk, config.data_dir)
         self.reading_again = ReadingAgain(self)
+        self.revaluing = Revaluing(self)
         self.runs: dict[str, FeedRun] = {}  # of feeds that were started, by name
         self.alerts: AlertDesk | None = None
         self.page_url = ""  # empty until the page is served
@@ -166,6 +171,7 @@ class Daemon:
                 self._start_writers(store, sender, sql)
                 await store.start(self.side.messages.run)
                 store.start_soon(self.reading_again.run, sql)
+                self.revaluing.sql = sql
                 store.start_soon(self.watch.run)
                 store.start_soon(self.monitor.run)
                 store.start_soon(self.seat.run)
@@ -273,6 +279,9 @@ class Daemon:
                 if self.config.backfill.enabled:
                     self.backfill = Backfilling(self, rest, sql)
                     flusher.start_soon(self.backfill.run)
+                if self.config.archives.enabled:
+                    self.archiving = Archiving(self, rest, sql)
+                    flusher.start_soon(self.archiving.run)
                 with trio.CancelScope() as hard_end:
                     async with trio.open_nursery() as capture:
                         capture.start_soon(krw.run, self.stop)

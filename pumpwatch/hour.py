@@ -37,6 +37,7 @@ LOAD_ROWS = 2_000  # taken in at once: some ms in which nothing else runs
 LOAD_REST = 1.0  # pauses as long as the question took: the table has rows to apply
 TIME_MIN_NS = -(2**62)
 ANY_SYMBOL = "*"
+CONTRACT_VALUE = "contract_value"
 LOAD_MAX = 3_000_000  # rows: about a minute of one core
 ROW_BYTES = 72
 COUNT_SQL = (
@@ -91,7 +92,8 @@ class Hour:
         for gap in gaps:
             holes = self._holes[(gap.feed, gap.symbol)]
             span = (gap.from_ns or TIME_MIN_NS, gap.to_ns + 1 if gap.to_ns else OPEN_END_NS)
-            if gap.is_open or gap.state == "lost":
+            # What was counted anew is so in the table, not here (R13).
+            if gap.is_open or gap.state == "lost" or gap.cause == CONTRACT_VALUE:
                 holes[gap.gap_id] = span
             else:
                 holes.pop(gap.gap_id, None)

@@ -64,6 +64,9 @@ class Hole(msgspec.Struct, frozen=True, kw_only=True):
     to_ns: int
 
 
+OPEN_STATES = ("suspected", "confirmed", "awaiting_archive")
+
+
 class Gap(msgspec.Struct, frozen=True, kw_only=True):
     """One row of the ledger (table feed_gaps) at one moment of its life: a hole of one symbol.
 
@@ -83,7 +86,8 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True):
     last_id: int = 0  # 0: not known
     missing: int = -1  # rows; -1: not known
     exact: bool = False  # ``missing`` is counted, not estimated
-    state: str = "suspected"  # suspected, confirmed, filled, empty, lost
+    # suspected, confirmed, awaiting_archive (a daily file may have it), filled, empty, lost
+    state: str = "suspected"
     filled_rows: int = 0
     closed_ns: int = 0
     reason: str = ""
@@ -97,7 +101,7 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_open(self) -> bool:
         """Nobody has said yet what became of it."""
-        return self.state in ("suspected", "confirmed")
+        return self.state in OPEN_STATES
 
 
 class Watermark(msgspec.Struct, frozen=True, kw_only=True):

@@ -178,9 +178,10 @@ class ReadingAgain:
         for new, old in renames:
             raw = raw.replace(new, old)
         now_ns = feed.clock.wall_ns()
-        verdict, new_rows, repeated, refused = feed.road.take_again(
-            raw, min(message.at_ns, now_ns), now_ns
-        )
+        with feed.counted_as_of(message.at_ns):
+            verdict, new_rows, repeated, refused = feed.road.take_again(
+                raw, min(message.at_ns, now_ns), now_ns
+            )
         state.rows += new_rows
         state.repeated += repeated
         self._side.quarantine.rows[feed.spec.name] += refused

@@ -9,10 +9,10 @@ cdef enum:
 
 cdef struct Instrument:
     char* name                  # the venue's name as on the wire
-    char* prefixes[4]           # "trades,exchange=…,market_type=…,symbol=…,side=…,origin=…", see prefix_of
+    char* prefixes[6]           # "trades,exchange=…,market_type=…,symbol=…,side=…,origin=…", see prefix_of
     uint64_t hash
     uint32_t name_bytes
-    uint32_t prefix_bytes[4]
+    uint32_t prefix_bytes[6]
     int32_t price_exponent
     int32_t contract_exponent
     uint8_t is_scaled           # contract value is not 1 or price exponent not 0
@@ -23,7 +23,7 @@ cdef struct Instrument:
 
 
 cdef inline int prefix_of(const Trade* trade) noexcept nogil:
-    """Which of an instrument's prefixes a row has: buys and sells of the stream, then of REST."""
+    """Which of an instrument's prefixes a row has: buys and sells of the stream, of REST, of archives."""
     return trade.is_sell + 2 * trade.is_backfill
 
 

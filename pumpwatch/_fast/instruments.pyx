@@ -87,7 +87,7 @@ cdef class InstrumentTable:
         cdef int prefix
         for i in range(self.count):
             free(self.instruments[i].name)
-            for prefix in range(4):
+            for prefix in range(6):
                 free(self.instruments[i].prefixes[prefix])
             position_free(&self.instruments[i].position)
         free(self.instruments)
@@ -121,7 +121,7 @@ cdef class InstrumentTable:
             escape_tag(self.exchange), escape_tag(self.market_type), escape_tag(symbol))
         prefixes = [
             b"%s,side=%s,origin=%s" % (head, side, origin)
-            for origin in (b"stream", b"backfill") for side in (b"buy", b"sell")
+            for origin in (b"stream", b"backfill", b"archive") for side in (b"buy", b"sell")
         ]
         if max(map(len, prefixes)) > PREFIX_BYTES_MAX:
             raise ValueError(f"{symbol}: the symbol's name is too long")
@@ -130,7 +130,7 @@ cdef class InstrumentTable:
         position_init(&instrument.position)
         instrument.name = copy_bytes(name)
         instrument.name_bytes = len(name)
-        for prefix in range(4):
+        for prefix in range(6):
             instrument.prefixes[prefix] = copy_bytes(prefixes[prefix])
             instrument.prefix_bytes[prefix] = len(prefixes[prefix])
         instrument.hash = hash_bytes(instrument.name, instrument.name_bytes, 0)

@@ -16,6 +16,7 @@ cdef enum Origin:
     ORIGIN_STREAM = 0
     ORIGIN_BACKFILL = 1
     ORIGIN_IMPORT = 2
+    ORIGIN_ARCHIVE = 3
 
 cdef enum IdForm:                   # how the id's text is kept
     ID_NUMBER = 0                   # id_low, without leading zeros

@@ -48,7 +48,9 @@ class FeedRoad:
         kind: str,
         received_ns: int,
         ordinal: int = -1,
+        is_archive: bool = False,
     ) -> str: ...
+    def note_recounted(self, rows: int) -> None: ...
     def begin_again(self) -> None: ...
     def take_again(
         self, message: bytes, received_ns: int, now_ns: int

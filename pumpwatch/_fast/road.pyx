@@ -15,7 +15,7 @@ from pumpwatch._fast.instruments cimport NO_INSTRUMENT, Instrument, hash_bytes
 from pumpwatch._fast.ordinals cimport ordinals_free, ordinals_new, ordinals_take
 from pumpwatch._fast.members cimport Value, read_decimal
 from pumpwatch._fast.parser cimport batch_free, batch_init, parse_message
-from pumpwatch._fast.ring cimport ORIGIN_BACKFILL, ORIGIN_STREAM
+from pumpwatch._fast.ring cimport ORIGIN_ARCHIVE, ORIGIN_BACKFILL, ORIGIN_STREAM, Origin
 from pumpwatch._fast.sequence cimport (
     VERDICT_JUMP, VERDICT_REPEAT, VERDICT_RESET, Position, Verdict, observe_id, observe_range,
 )
@@ -32,6 +32,8 @@ cdef enum:
     NEWS_MAX = 65536
     FEEDS_MAX = 64
 
+cdef Origin[3] ORIGINS      # by Trade.is_backfill
+ORIGINS[:] = [ORIGIN_STREAM, ORIGIN_BACKFILL, ORIGIN_ARCHIVE]
 cdef uint64_t HASH_SPREAD = 0x9E3779B97F4A7C15ULL         # odd, bits everywhere: keeps small numbers apart
 cdef uint64_t HASH_SPREAD_SIDE = 0xD6E8FEB86659FD93ULL
 cdef int64_t EARLIEST_NS = 1262304000000000000      # 2010-01-01: no venue is older
@@ -340,7 +342,7 @@ cdef class FeedRoad:
             return REFUSED_MEMORY
         if self.recent is not None:
             self.recent.put(self.feed, trade, lane.receive_ns, ordinal if trade.id == id_text else -1,
-                            ORIGIN_BACKFILL if trade.is_backfill else ORIGIN_STREAM)
+                            ORIGINS[trade.is_backfill])
         instrument.rows += 1
         instrument.received_ns = lane.receive_ns
         self.counts.passed += 1
@@ -376,8 +378,9 @@ cdef class FeedRoad:
 
     def take_backfill(self, str venue_symbol, str side, str price, str quantity, int64_t exchange_ns, trade_id,
                       uint64_t order_id, int64_t sequence_number, str kind, int64_t received_ns,
-                      int32_t ordinal=-1) -> str:
-        """Take one row of a REST list the way of the stream's rows (R4), as origin=backfill.
+                      int32_t ordinal=-1, bint is_archive=0) -> str:
+        """Take one row of a REST list the way of the stream's rows (R4), as origin=backfill,
+        or as origin=archive.
 
         Price and quantity are exact texts in the venue's units, ``kind`` a name or "",
         ``received_ns`` our clock when the answer was whole. ``trade_id`` is None where the venue has
@@ -398,7 +401,7 @@ cdef class FeedRoad:
         memset(&trade, 0, sizeof(Trade))
         trade.is_sell = ("buy", "sell").index(side)
         trade.kind = KIND_NAMES.index(kind or None)
-        trade.is_backfill = 1
+        trade.is_backfill = 2 if is_archive else 1
         trade.exchange_ns = exchange_ns
         trade.order_id = order_id
         trade.sequence_number = sequence_number
@@ -437,6 +440,11 @@ cdef class FeedRoad:
             self.instruments.instruments[trade.instrument].received_ns = received_ns
         self.last_exchange_ns = last_exchange_ns
         return refusal
+
+    def note_recounted(self, int64_t rows):
+        """So many rows that are stored already go to the spool again, with other quantities (R13)."""
+        self.counts.parsed += rows
+        self.counts.passed += rows
 
     # --- messages of the stream that nobody could read then -------------------------------------------
 

@@ -45,7 +45,7 @@ cdef struct Trade:
     uint32_t instrument     # number in the InstrumentTable; set after parsing
     uint8_t is_sell         # taker side
     uint8_t kind            # TradeKind
-    uint8_t is_backfill     # from REST: origin=backfill
+    uint8_t is_backfill     # 1 from REST: origin=backfill; 2 from a daily file: origin=archive
 
 cdef struct Batch:
     Trade* trades

@@ -20,7 +20,7 @@ cdef enum:
 cdef uint64_t EXACT_MANTISSA_MAX = 1ULL << 53
 cdef uint64_t HASH_SPREAD = 0x9E3779B97F4A7C15ULL
 
-ORIGIN_NAMES = ("stream", "backfill", "import")
+ORIGIN_NAMES = ("stream", "backfill", "import", "archive")
 SIDES = ("buy", "sell")
 
 

@@ -148,6 +148,9 @@ class Asker:
     def close_lost(
         self, gap_id: str, reason: str, ids: tuple[int, int] | None = None, estimate: int = -1
     ) -> None:
-        """Nobody can bring it."""
+        """REST cannot bring it: a file of the venue may, else nobody can."""
+        if self.feed.awaits_archive:
+            self.feed.ledger.await_archive(gap_id, reason, ids, estimate)
+            return
         self.feed.ledger.lost(gap_id, reason, ids, estimate)
         self.tally.closed["lost"] += 1

@@ -157,8 +157,7 @@ class FeedRun:
         for old, new in changes.revalued:
             since_ns = changes.since_ns
             if new.venue_symbol in feed.instruments:
-                feed.flush()
-                feed.add_instruments([new])
+                feed.revalue(old, new, since_ns)
             reason = (
                 f"{old.contract_value} -> {new.contract_value},"
                 f" price exponent {old.price_exponent} -> {new.price_exponent}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -82,12 +84,15 @@ class FeedState:
         self.flight: FlightRecorder | None = None
         # Told of symbols that nothing carried before: from which moment on they are.
         self.on_carried: Callable[[FeedState, list[str], int], None] = lambda *_: None
+        self.awaits_archive = False  # what REST cannot bring may stand in a daily file
         self.agreement: Agreement | None = None  # with two connections per symbol
         self.counts_up = spec.counts_up
         self._intakes: dict[int, Intake] = {}  # of open connections
         self._refused_ns: dict[str, int] = {}
         self._last_connection = 0
         self._venue_symbols: dict[str, str] = {}  # by symbol
+        # By venue symbol, oldest first: until when it was what.
+        self._values: defaultdict[str, list[tuple[int, Instrument]]] = defaultdict(list)
 
     def add_instruments(self, instruments: Iterable[Instrument]) -> None:
         """Make instruments known to the road; numbers are given once and stay."""
@@ -100,6 +105,30 @@ class FeedState:
             )
             self.instruments[instrument.venue_symbol] = instrument
             self._venue_symbols[instrument.symbol] = instrument.venue_symbol
+
+    # --- contract values (R13) --------------------------------------------------------------------
+
+    def revalue(self, old: Instrument, new: Instrument, since_ns: int) -> None:
+        """Rows count by the new value from now on; those of before ``since_ns`` by the old."""
+        self.flush()
+        self.add_instruments([new])
+        self._values[new.venue_symbol].append((since_ns, old))
+
+    @contextmanager
+    def counted_as_of(self, exchange_ns: int) -> Iterator[None]:
+        """What goes to the road now was traded then: it counts by what contracts were then."""
+        counted = []
+        for name, values in self._values.items():
+            was = next((old for until_ns, old in values if exchange_ns < until_ns), None)
+            if was is not None:
+                counted.append(name)
+                self._count_by(was)
+        yield
+        for name in counted:
+            self._count_by(self.instruments[name])
+
+    def _count_by(self, one: Instrument) -> None:
+        self.table.add(one.venue_symbol, one.symbol, one.contract_value, one.price_exponent)
 
     # --- the way to the spool ---------------------------------------------------------------------
 
@@ -114,19 +143,28 @@ class FeedState:
         return int(rows)
 
     def take_backfill(
-        self, venue_symbol: str, rows: Iterable[Listed], received_ns: int
+        self,
+        venue_symbol: str,
+        rows: Iterable[Listed],
+        received_ns: int,
+        *,
+        is_archive: bool = False,
     ) -> tuple[int, int]:
-        """Send rows of a REST list after the stream's; returns how many were new, and refused.
+        """Send rows of a REST list, or of a daily file, after the stream's.
+
+        Returns how many were new, and refused.
 
         All are on their way to the spool when this returns, their holes in front of them (R3).
         """
         new = refused = 0
         for row in rows:
             one = row.trade
-            verdict = self.road.take_backfill(
-                venue_symbol, one.side, one.price, one.quantity, one.exchange_ns, one.trade_id,
-                one.order_id, one.sequence_number, one.kind, received_ns, row.ordinal,
-            )  # fmt: skip
+            with self.counted_as_of(one.exchange_ns):
+                verdict = self.road.take_backfill(
+                    venue_symbol, one.side, one.price, one.quantity, one.exchange_ns, one.trade_id,
+                    one.order_id, one.sequence_number, one.kind, received_ns, row.ordinal,
+                    is_archive,
+                )  # fmt: skip
             new += verdict == "new"
             if verdict.startswith("refused:"):
                 refused += 1

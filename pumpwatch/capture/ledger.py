@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from pumpwatch.capture.open_gaps import ID_RESET, Entry, OpenGaps
+from pumpwatch.capture.open_gaps import AWAITING_ARCHIVE, ID_RESET, Entry, OpenGaps
 from pumpwatch.capture.ranges import ENDLESS, Ids, common, size, without
 from pumpwatch.model import FeedName, Gap, Hole
 
@@ -52,6 +52,7 @@ CUTS = frozenset(
 NEXT_ID = "next_id"  # the first id that could be missing came by itself
 LATE = "late"  # the stream brought the missing ids after all
 REST = "rest"
+ARCHIVE = "archive"  # a daily file of the venue
 READ_AGAIN = "read_again"  # messages of the quarantine were read by a later parser
 NOT_KEPT = "not kept: the quarantine of this feed is full"
 NOT_OFFERED = "not_offered"  # the venue skips these ids itself (R2)
@@ -109,6 +110,7 @@ class Ledger:
             if (entry.gap.to_ns or while_open)
             and entry.due_ns <= now_ns
             and entry.gap.cause not in (CONTRACT_VALUE, QUARANTINE)
+            and entry.gap.state != AWAITING_ARCHIVE
         ]
         return sorted(due, key=lambda gap: gap.opened_ns)
 
@@ -142,6 +144,8 @@ class Ledger:
             gap = entry.gap
             if gap.cause not in CUTS or gap.last_id or entry.is_of_old_ids:
                 continue
+            if gap.state == AWAITING_ARCHIVE:
+                continue  # it has its end, whatever comes
             if gap.first_id == edge.next_id and (edge.next_id or edge.last_ns <= gap.from_ns):
                 if gap.to_ns:
                     self._rows.change(entry, to_ns=0)
@@ -304,6 +308,8 @@ class Ledger:
     def _close_if_filled(self, entry: Entry) -> None:
         if not entry.remaining:
             reason = REST if entry.rest_rows else LATE
+            if entry.gap.state == AWAITING_ARCHIVE and entry.rest_rows:
+                reason = ARCHIVE
             self._rows.close(entry, "filled", reason, filled_rows=entry.gap.missing)
 
     # --- closing by evidence ----------------------------------------------------------------------
@@ -330,20 +336,31 @@ class Ledger:
         self._close_if_filled(entry)
         self._rows.send()
 
-    def fill(self, gap_id: str, rows: int) -> None:
+    def fill(self, gap_id: str, rows: int, reason: str = REST) -> None:
         """A hole without known ids: all that was missing, ``rows``, is on its way to the spool."""
         entry = self._rows[gap_id]
         assert not entry.gap.last_id
-        self._rows.close(entry, "filled", REST, missing=rows, exact=True, filled_rows=rows)
+        self._rows.close(entry, "filled", reason, missing=rows, exact=True, filled_rows=rows)
         self._rows.send()
 
     def empty(self, gap_id: str, reason: str, ids: Ids | None = None) -> None:
         """It is proven that nothing is missing; ``ids``: among these ids."""
         self._settle(self._rows[gap_id], "empty", reason, ids, estimate=0)
 
+    def settle_value(self, gap_id: str, reason: str, rows: int) -> None:
+        """The moment of a contract's change is known, and ``rows`` rows are counted anew (R13)."""
+        self._rows.close(self._rows[gap_id], "filled", reason, missing=0, filled_rows=rows)
+        self._rows.send()
+
     def lost(self, gap_id: str, reason: str, ids: Ids | None = None, estimate: int = -1) -> None:
         """Nobody can bring it; ``ids``: these ids alone. ``estimate``: rows, where no ids count."""
         self._settle(self._rows[gap_id], "lost", reason, ids, estimate)
+
+    def await_archive(
+        self, gap_id: str, reason: str, ids: Ids | None = None, estimate: int = -1
+    ) -> None:
+        """REST cannot bring it (as ``lost``), the venue's file of that day may."""
+        self._settle(self._rows[gap_id], AWAITING_ARCHIVE, reason, ids, estimate)
 
     def split(self, gap_id: str, at_ns: int) -> str:
         """Part a hole without known ids at an exchange time; returns the younger part's id."""
@@ -360,7 +377,7 @@ class Ledger:
         self, entry: Entry, state: str, reason: str, ids: Ids | None, estimate: int
     ) -> None:
         if not entry.gap.last_id:
-            self._rows.close(entry, state, reason, missing=estimate, exact=estimate == 0)
+            self._end(entry, state, reason, missing=estimate, exact=estimate == 0)
         else:
             for part in entry.remaining if ids is None else common(entry.remaining, [ids]):
                 entry = self._carve(entry, part, state, reason)
@@ -376,7 +393,7 @@ class Ledger:
         around = [part for part in around if part[0] <= part[1]]
         missing = 0 if state == "empty" else size([ids])
         if not around:
-            self._rows.close(entry, state, reason, missing=missing)
+            self._end(entry, state, reason, missing=missing)
             return entry
         own = self._rows.part(entry, first_id=ids[0], last_id=ids[1], missing=size([ids]))
         kept = [entry]
@@ -387,10 +404,16 @@ class Ledger:
                 )
             )
         self._rows.narrow(entry, around[0])
-        self._rows.close(own, state, reason, missing=missing)
+        self._end(own, state, reason, missing=missing)
         for one in kept:
             self._close_if_filled(one)
         return kept[-1]
+
+    def _end(self, entry: Entry, state: str, reason: str, **facts: Any) -> None:
+        if state == AWAITING_ARCHIVE:
+            self._rows.change(entry, state=state, reason=reason, **facts)
+        else:
+            self._rows.close(entry, state, reason, **facts)
 
     def reopen(self, gap: Gap) -> None:
         """A lost row, as the table has it: it is tried again."""

@@ -45,22 +45,35 @@ def shape_of(document: object, path: str = "") -> dict[str, str]:
 
 
 def changes_between(known: dict[str, str], now: dict[str, str]) -> str:
-    """How a message differs from what is known, in words."""
+    """How a message differs from what is known, in words.
+
+    Members that come on top are told only where one is gone: they may be what it is called now.
+    """
     gone = [path for path in known if path not in now]
-    new = [path for path in now if path not in known]
     told = [
         f"{_short(path)} became {now[path]}"
         for path in known
         if now.get(path, known[path]) != known[path]
     ]
-    if len(gone) == len(new) == 1 and known[gone[0]] == now[new[0]]:
-        told.append(f"{_short(gone[0])} is called {_short(new[0])}")
-    else:
-        told += [f"{_short(path)} is gone" for path in gone]
-        told += [f"{_short(path)} is new" for path in new if told]
-    if not told:
-        return SAME_SHAPE
-    return ", ".join(told) if len(told) <= CHANGES_MAX else OTHER
+    if len(told) + len(gone) > CHANGES_MAX:
+        return OTHER
+    new = [path for path in now if path not in known]
+    is_all_found = True
+    for path in gone:
+        alike = [one for one in new if _kin(one, now) == _kin(path, known)]
+        if len(alike) == 1:
+            told.append(f"{_short(path)} is called {_short(alike[0])}")
+        else:
+            told.append(f"{_short(path)} is gone")
+            is_all_found = False
+    if not is_all_found:
+        told += [f"{_short(path)} is new" for path in new][: CHANGES_MAX - len(told)]
+    return ", ".join(told) or SAME_SHAPE
+
+
+def _kin(path: str, shape: dict[str, str]) -> tuple[str, str]:
+    """Members of one object and type may be the same under two names."""
+    return path.rpartition(".")[0], shape[path]
 
 
 def _short(path: str) -> str:

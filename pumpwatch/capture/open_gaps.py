@@ -12,6 +12,7 @@ from pumpwatch.capture.ranges import Ids, common, size
 from pumpwatch.model import FeedName, Gap
 
 ID_RESET = "id_reset"
+AWAITING_ARCHIVE = "awaiting_archive"
 
 
 class Entry:
@@ -29,7 +30,8 @@ class Entry:
     def is_cut_by_id(self) -> bool:
         """Begins with a known id, ends with one that is not known yet."""
         gap = self.gap
-        return gap.first_id > 0 and gap.last_id == 0 and not self.is_of_old_ids
+        is_by_id = gap.first_id > 0 and gap.last_id == 0 and not self.is_of_old_ids
+        return is_by_id and gap.state != AWAITING_ARCHIVE
 
 
 class OpenGaps:

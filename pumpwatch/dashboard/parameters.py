@@ -13,6 +13,7 @@ import msgspec
 
 from pumpwatch.config import EXCHANGES, MARKET_TYPES
 from pumpwatch.errors import PumpWatchError
+from pumpwatch.model import OPEN_STATES
 from pumpwatch.moments import EXAMPLE, parse_iso_ns
 
 SYMBOL = re.compile(r"[^\s'\"=;\x00]{1,40}")  # NUL is no text to a database
@@ -20,7 +21,7 @@ LIMIT_MAX = 10_000
 SIDE_S_MAX = 3600
 SPAN_S_MAX = 2 * SIDE_S_MAX
 SECOND_NS = 10**9
-GAP_STATES = ("suspected", "confirmed", "filled", "empty", "lost")
+GAP_STATES = (*OPEN_STATES, "filled", "empty", "lost")
 
 
 class ParameterError(PumpWatchError):

@@ -29,7 +29,6 @@ LISTING_COLUMNS = (
     " detected_at::long AS detected_at, trigger_delay_ms, state, collected_trades,"
     " exchanges_with_data, certificate"
 )
-OPEN_STATES = ("suspected", "confirmed")
 RECENT_NS = 3600 * 10**9  # a symbol that does not exist must not make the server read a month
 SYMBOLS_MAX = 64
 

@@ -36,8 +36,9 @@ from pumpwatch.dashboard.parameters import (
     check_span,
     check_symbol,
 )
-from pumpwatch.dashboard.questions import OPEN_STATES, RECENT_NS, Questions
+from pumpwatch.dashboard.questions import RECENT_NS, Questions
 from pumpwatch.dashboard.windows import WindowAsker, feed_row, feeds_of
+from pumpwatch.model import OPEN_STATES
 from pumpwatch.moments import iso_ns, parse_iso_ns
 from pumpwatch.store.window_model import WindowQuestion
 

@@ -6,9 +6,10 @@ import structlog
 import trio
 
 from pumpwatch.clock import Clock
-from pumpwatch.dashboard.questions import OPEN_STATES, Questions, gap_standing
+from pumpwatch.dashboard.questions import Questions, gap_standing
 from pumpwatch.dashboard.view import SeatView
 from pumpwatch.errors import PumpWatchError
+from pumpwatch.model import OPEN_STATES
 from pumpwatch.moments import iso_ns
 from pumpwatch.standing import TablesStanding
 

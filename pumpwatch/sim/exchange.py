@@ -11,6 +11,8 @@ import trio
 
 from pumpwatch.clock import Clock
 from pumpwatch.errors import UsageError
+from pumpwatch.sim.archives import PREFIX as ARCHIVES
+from pumpwatch.sim.archives import archive_answer
 from pumpwatch.sim.binance import BinanceFutures, BinanceSpot
 from pumpwatch.sim.boards import BOARDS, Boards
 from pumpwatch.sim.bybit import BybitFutures, BybitSpot
@@ -129,6 +131,8 @@ class Exchange:
             raise trio.BrokenResourceError("refused")  # the connection ends without an answer
         try:
             answer = await self.faults.rest_answer(name, trio.current_time())
+            if answer is None and request.path.startswith(ARCHIVES):
+                answer = archive_answer(venue, request)
             answer = answer or venue.answer(request, trio.current_time())
         except ValueError:  # a number in the query that is none
             answer = MALFORMED

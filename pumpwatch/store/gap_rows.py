@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from pumpwatch.config import Config
-from pumpwatch.model import Gap
+from pumpwatch.model import OPEN_STATES, Gap
 from pumpwatch.store.server import running_address
 from pumpwatch.store.side_rows import side_row
 from pumpwatch.store.window import iso_ns, query
@@ -22,7 +22,7 @@ TIMES = {
 SELECT_SQL = f"SELECT {COLUMNS} FROM feed_gaps"
 # Closed rows with ids: a start must not take for news what they say of missing ids.
 NEEDED_SQL = (
-    f"SELECT {COLUMNS} FROM feed_gaps WHERE state IN ('suspected', 'confirmed')"
+    f"SELECT {COLUMNS} FROM feed_gaps WHERE state IN {OPEN_STATES}"
     " OR (last_id IS NOT NULL AND (state = 'lost' OR reason = 'not_offered'))"
 )
 
@@ -108,7 +108,7 @@ def read_gaps(
         exchange, _, market_type = feed.partition("_")
         wanted |= {"exchange = %s": exchange, "market_type = %s": market_type}
     wanted = {condition: value for condition, value in wanted.items() if value is not None}
-    conditions = [*wanted, *(["state IN ('suspected', 'confirmed')"] if is_open else [])]
+    conditions = [*wanted, *([f"state IN {OPEN_STATES}"] if is_open else [])]
     if not with_late:
         conditions.append("(reason IS NULL OR reason != 'late')")
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""

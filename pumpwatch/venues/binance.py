@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pumpwatch._fast import parse_binance
+from pumpwatch.venues import archives
 from pumpwatch.venues.listing import (
     Entry,
     approximate,
@@ -178,6 +179,7 @@ SPOT = FeedSpec(
     name="binance_spot",
     exchange="binance",
     market_type="spot",
+    archive=archives.BINANCE_SPOT,
     parser=parse_binance.SPOT,
     example=(
         b'{"e":"trade","E":1672515782136,"s":"BNBBTC","t":12345,"p":"0.001","q":"100",'
@@ -233,6 +235,7 @@ FUTURES = FeedSpec(
     name="binance_futures",
     exchange="binance",
     market_type="futures",
+    archive=archives.BINANCE_FUTURES,
     parser=parse_binance.FUTURES,
     example=(
         b'{"e":"trade","E":1785701708157,"T":1785701708156,"s":"BTCUSDT","t":7947574407,'

@@ -11,6 +11,7 @@ import msgspec
 
 from pumpwatch._fast import parse_bybit
 from pumpwatch.errors import VenueError
+from pumpwatch.venues import archives
 from pumpwatch.venues.listing import (
     Entry,
     approximate,
@@ -209,6 +210,7 @@ SPOT = FeedSpec(
     name="bybit_spot",
     exchange="bybit",
     market_type="spot",
+    archive=archives.BYBIT_SPOT,
     parser=parse_bybit.SPOT,
     example=(
         b'{"topic":"publicTrade.BTCUSDT","ts":1788335009483,"type":"snapshot",'
@@ -240,6 +242,7 @@ FUTURES = FeedSpec(
     name="bybit_futures",
     exchange="bybit",
     market_type="futures",
+    archive=archives.BYBIT_FUTURES,
     parser=parse_bybit.FUTURES,
     example=(
         b'{"topic":"publicTrade.BTCUSDT","type":"snapshot","ts":1774021164130,'

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from pumpwatch._fast import parse_gate
+from pumpwatch.venues import archives
 from pumpwatch.venues.listing import (
     Entry,
     approximate,
@@ -263,6 +264,7 @@ SPOT = FeedSpec(
     name="gate_spot",
     exchange="gate",
     market_type="spot",
+    archive=archives.GATE_SPOT,
     parser=parse_gate.SPOT,
     example=(
         b'{"time":1790359171,"time_ms":1790359171120,"channel":"spot.trades",'
@@ -314,6 +316,7 @@ FUTURES = FeedSpec(
     name="gate_futures",
     exchange="gate",
     market_type="futures",
+    archive=archives.GATE_FUTURES,
     parser=parse_gate.FUTURES,
     example=(
         b'{"time":1774443183,"channel":"futures.trades","event":"update",'

@@ -7,6 +7,7 @@ from typing import Any
 
 from pumpwatch._fast import parse_okx
 from pumpwatch.errors import VenueError
+from pumpwatch.venues import archives
 from pumpwatch.venues.listing import (
     Entry,
     approximate,
@@ -220,6 +221,7 @@ SPOT = FeedSpec(
     name="okx_spot",
     exchange="okx",
     market_type="spot",
+    archive=archives.OKX_SPOT,
     parser=parse_okx.SPOT,
     example=(
         b'{"arg":{"channel":"trades-all","instId":"BSV-USDT"},'
@@ -261,6 +263,7 @@ FUTURES = FeedSpec(
     name="okx_futures",
     exchange="okx",
     market_type="futures",
+    archive=archives.OKX_FUTURES,
     parser=parse_okx.FUTURES,
     example=(
         b'{"arg":{"channel":"trades-all","instId":"FITFI-USDT-SWAP"},'

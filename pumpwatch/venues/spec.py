@@ -235,6 +235,16 @@ class RestPage(msgspec.Struct, frozen=True, kw_only=True):
     needs_api_key: bool = False
 
 
+class ArchiveFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A day's trades of one symbol, as the venue publishes them afterwards."""
+
+    url: str  # with {symbol}, {year}, {month}, {day}
+    columns: tuple[str, ...]  # of a file without a line of names
+    read_row: Callable[[Mapping[str, str]], RestTrade]  # raises ValueError, KeyError
+    has_stream_ids: bool = True  # False: its rows are told apart as an ordered multiset
+    utc_offset_h: int = 0  # a file's day begins so much earlier than the UTC day
+
+
 class Rest(Protocol):
     """The REST client, as far as venues need it."""
 
@@ -303,6 +313,7 @@ class FeedSpec(msgspec.Struct, frozen=True, kw_only=True):
     volumes: VolumeRequest | None = None
     recent: RestPage
     history: RestPage | None = None  # None: nothing beyond ``recent``
+    archive: ArchiveFile | None = None  # None: the venue publishes no daily files
 
     ids: TradeIds
     on_subscribing: OnSubscribing = OnSubscribing.NOTHING

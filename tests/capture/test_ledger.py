@@ -310,6 +310,33 @@ def test_unread_messages_are_one_growing_row_of_the_feed() -> None:
     assert book.ledger.due() == []  # REST has nothing to say about it
 
 
+def test_what_awaits_a_daily_file_is_open_not_due_and_closes_by_ids_too() -> None:
+    book = Book()
+    book.jump(101, 110)
+    gap_id = book.only().gap_id
+    book.ledger.await_archive(gap_id, "beyond depth", ids=(101, 104))
+    states = {(gap.first_id, gap.last_id): gap.state for gap in book.ledger.open_gaps()}
+    assert states == {(101, 104): "awaiting_archive", (105, 110): "confirmed"}
+    book.now_ns += REORDER_NS
+    assert [gap.first_id for gap in book.ledger.due()] == [105]
+    book.new_run()
+    book.load()
+    assert {gap.state for gap in book.ledger.open_gaps()} == {"awaiting_archive", "confirmed"}
+    book.look(1, 200)
+    assert book.ledger.open_gaps() == []
+    assert {gap.state for gap in book.table.values()} == {"filled"}
+
+
+def test_a_cut_that_awaits_a_daily_file_has_its_end() -> None:
+    book = Book()
+    book.ledger.cut(SPEC, [Edge(BTC, START_NS)])
+    book.ledger.bound(SPEC, [BTC], START_NS + SECOND_NS)
+    book.ledger.await_archive(book.only().gap_id, "beyond depth", estimate=7)
+    book.ledger.cut(SPEC, [Edge(BTC, START_NS)])  # no row since: it would go on
+    assert [gap.state for gap in book.ledger.open_gaps()] == ["awaiting_archive", "suspected"]
+    assert book.ledger.open_gaps()[0].to_ns == START_NS + SECOND_NS
+
+
 def test_messages_that_found_no_room_are_a_row_of_their_own_and_lost() -> None:
     book = Book()
     book.ledger.unread(SPEC, START_NS)
