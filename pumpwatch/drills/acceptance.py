@@ -19,6 +19,7 @@ ACCEPTANCE = {
     "shadow": ("D-13", "equality 100 %, both sides of a difference kept"),
     "stages": ("D-14", "share of reads exact, stage kept over a kill, criteria enforced"),
     "rollback": ("D-15", "one step back and one alert after three bad checks, none before"),
+    "times": ("D-17", "every row with the venue's own time"),
     "soak": ("D-02", "<= 3.6 s uncovered a cut, memory <= 4 GiB and level, descriptors level"),
     "listing": ("D-05", "one event a coin, none for traps, windows whole"),
     "outage": ("D-07", "alert <= 5 s"),
@@ -31,14 +32,23 @@ ACCEPTANCE = {
     "backup": ("D-11", "what is restored equals its manifest"),
     "console": ("D-12", "status <= 10 s, alert <= 60 s and once"),
     "gaps": ("D-16", "each absent row in the ledger, nothing called filled that is not"),
+    "fire": ("", "every trouble told and over, the listing signed, the proof line"),
     "burst": ("", "memory level, drains at twice the incoming rate"),
 }
+# D-18 is no drill of its own: the trace of memory is a part of these.
+TRACED = ("soak", "insert", "pump", "hybrid")
 NOTHING = ("", "")
 
 
 def number_of(drill: str) -> str:
     """The plan's number; "" for a drill of our own."""
     return ACCEPTANCE.get(drill, NOTHING)[0]
+
+
+def numbers_of(drill: str) -> list[str]:
+    """All numbers that a drill is found by."""
+    own = number_of(drill)
+    return [number for number in (own, "D-18" if drill in TRACED else "") if number]
 
 
 def target_of(drill: str) -> str:
