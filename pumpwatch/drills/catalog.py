@@ -43,7 +43,7 @@ from pumpwatch.drills.acceptance import OWN, number_of, numbers_of, target_of
 from pumpwatch.drills.outcome import Order, Outcome
 from pumpwatch.errors import EXIT_GOOD, EXIT_NO, PumpWatchError, UsageError
 
-TELL_S = 15.0  # between two lines of progress
+TELL_S = 30.0  # between two lines that say that it goes on
 
 
 class Drill(msgspec.Struct, frozen=True):
