@@ -16,7 +16,7 @@ from litestar.params import QueryParameter
 
 from pumpwatch.clock import Clock
 from pumpwatch.config import Config
-from pumpwatch.dashboard import routes_page, routes_questions, routes_standing
+from pumpwatch.dashboard import routes_page, routes_questions, routes_reports, routes_standing
 from pumpwatch.dashboard.actions import ActionDesk, act, list_actions
 from pumpwatch.dashboard.answers import SharedAnswers
 from pumpwatch.dashboard.document import DocumentPlugin
@@ -46,7 +46,7 @@ def make_app(
     return Litestar(
         route_handlers=[
             *routes_standing.HANDLERS, *routes_questions.HANDLERS, *routes_page.HANDLERS,
-            act, list_actions,
+            *routes_reports.HANDLERS, act, list_actions,
         ],
         guards=[_refuse_unknown_parameters],
         exception_handlers={

@@ -14,6 +14,7 @@ import trio
 
 from pumpwatch.drills import (
     backup,
+    blackout,
     burst,
     console,
     crash,
@@ -25,11 +26,14 @@ from pumpwatch.drills import (
     insert,
     integrity,
     listing,
+    newborn,
     outage,
     poison,
     power,
     pump,
+    quarantine,
     query,
+    replace,
     replay,
     retention,
     rollback,
@@ -66,6 +70,16 @@ DRILLS = {
         gaps.run, "faults of the feeds: rows kept back, cuts, silences, closed doors",
         "faults", 48, 500, 20_000,
     ),
+    "replace": Drill(
+        replace.run, "connections that venues end by plan", "ends", 16, 200, 50_000,
+    ),
+    "newborn": Drill(
+        newborn.run, "instruments announced up to a minute before their first trade", "births",
+        24, 200, 3_000,
+    ),
+    "blackout": Drill(
+        blackout.run, "all feeds out of reach", "seconds of it", 10, 600, 5_000,
+    ),
     "outage": Drill(
         outage.run, "the database stopped, killed, hanging, refusing, cut off",
         "outages", 7, 70, 20_000,
@@ -92,6 +106,10 @@ DRILLS = {
     ),
     "retention": Drill(
         retention.run, "40 days on a small disk at 60, 75, 88 and 96 %", "full disks", 1, 5, 8_000,
+    ),
+    "quarantine": Drill(
+        quarantine.run, "members of messages renamed, then read again",
+        "seconds with other names", 8, 600, 5_000,
     ),
     "listing": Drill(
         listing.run, "notices and traps; rows withheld, the daemon killed", "notices", 50, 200,
