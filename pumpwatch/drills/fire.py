@@ -29,8 +29,8 @@ from pumpwatch.drills.retention import image_volume
 from pumpwatch.drills.stage import (
     DaemonProcess,
     daemon_process,
-    end_database,
     is_subscribed,
+    kill_database,
     simulator_arguments,
 )
 from pumpwatch.drills.told import judge_feeds, read_ledger, settle_holes
@@ -43,7 +43,7 @@ FULL_SHARE = 0.965
 TITLE = f"코인({COIN}) 신규 거래지원 안내 (KRW, BTC, USDT 마켓)"
 LATE_S = 13.0  # as in the original's worst case (F-01)
 SIDE_S = 10
-REST_S = 3.0  # as many rows as come in so long may be pending, and count as drained
+REST_S = 15.0  # as many rows as come in so long may be pending, and count as drained
 RECOVERY_S_MAX = 240.0
 LOOK_S = 0.5
 SAID_EVERY_S = 20.0  # the same event of the log is told so often at most
@@ -175,7 +175,7 @@ class _Day:
             case "database":
                 with trio.move_on_after(seconds):
                     while True:
-                        await trio.to_thread.run_sync(end_database, self._daemon.data_dir)
+                        kill_database(self._daemon)
                         await trio.sleep(KILL_EVERY_S)
             case "disk":
                 with filled(self._daemon.data_dir / "questdb", FULL_SHARE):

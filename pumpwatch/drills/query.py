@@ -47,13 +47,17 @@ FILL_SQL = (
 )
 
 
+# Nothing of the table is to be dropped, or made a cold file, while it is asked.
+SETTINGS = "\n[retention]\ndays = 40\ncold_hours = 960\n"
+
+
 async def run(order: Order) -> Outcome:
     """Fill, ask cold, ask warm, ask while rows come in; see the module."""
     outcome = Outcome()
     rng = random.Random(order.seed)
     step_ns = NS_PER_S // order.count
     from_ns = day_of(SystemClock().wall_ns(), DAYS)
-    async with stage(order.folder, order.seed, order.rate_per_s) as (simulator, daemon):
+    async with stage(order.folder, order.seed, order.rate_per_s, SETTINGS) as (simulator, daemon):
         begun_s = trio.current_time()
         order.tell(f"filling {DAYS} days with {order.count} rows/s")
         async with database_before(daemon.config) as sql:

@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
 import trio
 
 from pumpwatch.clock import SystemClock
@@ -24,7 +23,7 @@ from pumpwatch.drills.old_store import SIDE_NS, Standing, settings, standing, wr
 from pumpwatch.drills.outage import is_well
 from pumpwatch.drills.outcome import Order, Outcome
 from pumpwatch.drills.retention import image_volume
-from pumpwatch.drills.stage import DaemonProcess, is_subscribed, stage
+from pumpwatch.drills.stage import DaemonProcess, is_subscribed, kill_database, stage
 from pumpwatch.drills.verbs import say
 from pumpwatch.errors import PumpWatchError
 from pumpwatch.store.server_process import PidFile
@@ -32,7 +31,7 @@ from pumpwatch.store.window_model import WindowQuestion
 
 COIN = "BTC"
 WARM_S = 25.0
-CHECK_S = 3.0
+CHECK_S = 8.0
 SHORT_S = 1.2 * CHECK_S  # of three checks in a row it meets one or two
 LONG_S = 6 * CHECK_S
 STALL_S, BETWEEN_S = 0.8, 0.3  # the database is stopped for so long, again and again
@@ -165,12 +164,12 @@ class _Act:
     # --- faults -----------------------------------------------------------------------------------
 
     async def _kill_again(self, seconds: float) -> None:
-        """The database is killed as often as it comes back."""
+        """The database is killed once, or for so long as often as it comes back."""
         with trio.move_on_after(seconds):
             while True:
-                known = PidFile.read(self._daemon.data_dir)
-                if known is not None and psutil.pid_exists(known.pid):
-                    os.kill(known.pid, signal.SIGKILL)
+                kill_database(self._daemon)
+                if seconds <= SHORT_S:
+                    return  # it takes its time to come back
                 await trio.sleep(0.2)
 
     async def _stall(self, seconds: float) -> None:

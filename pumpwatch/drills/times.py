@@ -15,7 +15,12 @@ from pumpwatch.config import FEED_NAMES
 from pumpwatch.demo import Simulator, run_simulator
 from pumpwatch.drills.by_feed import reckon_by_feed
 from pumpwatch.drills.outcome import Order, Outcome
-from pumpwatch.drills.stage import daemon_process, is_subscribed, simulator_arguments
+from pumpwatch.drills.stage import (
+    DaemonProcess,
+    daemon_process,
+    is_subscribed,
+    simulator_arguments,
+)
 from pumpwatch.sim.faults import LATE_S_MAX, Fault
 
 OFFSETS_S = (-1.3, 1.3)
@@ -41,13 +46,12 @@ async def run(order: Order) -> Outcome:
             daemon.start()
             await daemon.until(is_subscribed, "subscribed")
             rng = random.Random(order.seed + number)
+            lags: list[float] = []
             with trio.move_on_after(order.count):
-                await _disorder(simulator, rng)
+                await _disorder(simulator, daemon, rng, lags)
             played = await simulator.played_faults()
             late += sum(one.rows for one in played)
-            feeds = daemon.status()["feeds"]
-            told = [feed["lag_ms"] for feed in feeds if feed["lag_ms"] is not None]
-            lags_ms[f"{offset_s:+g} s"] = round(min(told, default=0.0), 1)
+            lags_ms[f"{offset_s:+g} s"] = round(min(lags, default=0.0), 1)
             await reckon_by_feed(order, outcome, simulator, daemon)
     outcome.expect(late > 0, "no row came late")
     # A clock that is ahead shows as a lag below zero: nothing takes received for after traded.
@@ -56,8 +60,10 @@ async def run(order: Order) -> Outcome:
     return outcome
 
 
-async def _disorder(simulator: Simulator, rng: random.Random) -> None:
-    """Rows of one symbol after the other come behind younger ones."""
+async def _disorder(
+    simulator: Simulator, daemon: DaemonProcess, rng: random.Random, lags_ms: list[float]
+) -> None:
+    """Rows of one symbol after the other come behind younger ones; notes each feed's lag."""
     while True:
         await trio.sleep(LATE_EVERY_S)
         feed = rng.choice(FEED_NAMES)
@@ -65,3 +71,5 @@ async def _disorder(simulator: Simulator, rng: random.Random) -> None:
         seconds = rng.uniform(0.05, LATE_S_MAX - 0.1)
         fault = Fault(feed=feed, kind="late", symbol=symbol, rows=LATE_ROWS, seconds=seconds)
         await simulator.give_faults([fault])
+        feeds = daemon.status().get("feeds", [])
+        lags_ms += [feed["lag_ms"] for feed in feeds if feed["lag_ms"] is not None]
