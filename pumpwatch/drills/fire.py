@@ -55,7 +55,7 @@ LEVELS = ("warning", "error", "critical")
 SAID = ("listing_message", "listing_published", "writers_go_on")  # told although they are no worry
 
 
-class _Timeline:
+class Timeline:
     """What happened when; each line is told at once."""
 
     def __init__(self, order: Order, daemon: DaemonProcess) -> None:
@@ -124,7 +124,7 @@ class _Day:
     """Does what goes wrong, and waits until it is right again."""
 
     def __init__(
-        self, order: Order, simulator: Simulator, daemon: DaemonProcess, line: _Timeline
+        self, order: Order, simulator: Simulator, daemon: DaemonProcess, line: Timeline
     ) -> None:
         self.recoveries_s: dict[str, float] = {}
         self.untold: list[str] = []
@@ -218,7 +218,7 @@ async def run(order: Order) -> Outcome:
     ):
         with image_volume(daemon.data_dir / "questdb", VOLUME_MIB):
             daemon.start()
-            line = _Timeline(order, daemon)
+            line = Timeline(order, daemon)
             await daemon.until(is_subscribed, "subscribed")
             line.note("begins", f"12 feeds, {order.rate_per_s:,} rows/s")
             day = _Day(order, simulator, daemon, line)
@@ -259,7 +259,7 @@ def _bundles(daemon: DaemonProcess) -> dict[str, bool]:
     return {name: check(config, daemon.data_dir / "listings" / name, "").is_sound for name in names}
 
 
-def _expect_alerts(outcome: Outcome, order: Order, line: _Timeline) -> None:
+def _expect_alerts(outcome: Outcome, order: Order, line: Timeline) -> None:
     """Where a trouble lasted longer than its rules wait, one of them fired."""
     for trouble in DAY:
         if trouble.alerts and trouble.lasts * order.count * 60.0 >= ALERTED_S:
