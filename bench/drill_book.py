@@ -68,7 +68,7 @@ def table(held: dict[str, dict[str, Any]]) -> str:
         one = held.get(name)
         first = f"| {number_of(name) or 'own'} | `{name}` | {target_of(name) or 'nothing else'} |"
         if one is None:
-            lines.append(f"{first} not run yet | | | | | | |")
+            lines.append(f"{first} no line yet | | | | | | |")
             continue
         figures = "; ".join(
             f"{key} {text[:VALUE_CHARACTERS_MAX]}"

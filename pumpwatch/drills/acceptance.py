@@ -33,6 +33,10 @@ ACCEPTANCE = {
     "console": ("D-12", "status <= 10 s, alert <= 60 s and once"),
     "gaps": ("D-16", "each absent row in the ledger, nothing called filled that is not"),
     "fire": ("", "every trouble told and over, the listing signed, the proof line"),
+    "replace": ("D-16", "the successor delivers first: nothing missed, nothing thought so"),
+    "newborn": ("D-16", "the first trade stored where the list named it in time"),
+    "blackout": ("D-16", "all that the venues' lists still showed comes back"),
+    "quarantine": ("", "every renamed row kept whole, and recovered once"),
     "burst": ("", "memory level, drains at twice the incoming rate"),
 }
 # D-18 is no drill of its own: the trace of memory is a part of these.
