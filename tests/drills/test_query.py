@@ -27,7 +27,7 @@ from pumpwatch.store.window_reader import Windows
 
 pytestmark = pytest.mark.questdb
 FROM_NS = 1_790_000_000 * NS_PER_S // DAY_NS * DAY_NS
-DAYS, RATE = 5, 2
+DAYS, RATE = 5, 1
 STEP_NS = NS_PER_S // RATE
 
 
