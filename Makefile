@@ -7,13 +7,14 @@ EXTENSIONS := $(VENV)/.built
 FAST := $(wildcard pumpwatch/_fast/*.pyx pumpwatch/_fast/*.pxd) setup.py
 APT := $(if $(filter 0,$(shell id -u)),apt-get,sudo apt-get)
 
-.PHONY: help demo test test-c check fix wheel drills drills-short bench clean prerequisites asan fuzz bench-peers instructions instructions-update
+.PHONY: help demo test test-c check fix wheel drills drills-full drills-short bench clean prerequisites asan fuzz bench-peers instructions instructions-update
 
 help:
 	@echo "make demo    simulator + database + recorder for a minute, then a table (no exchange is contacted)"
 	@echo "make test    the tests: units, the whole system against a real QuestDB, the C code's own checks"
 	@echo "make check   formatting, lint, types"
 	@echo "make drills  the long forms of all drills: 300 kills, 1,000 damaged spools, 20 full disks"
+	@echo "make drills-full   the whole drill book and a soak of two hours, figures into docs/drills.md"
 	@echo "make drills-short  the short forms of all drills, also of those that make test leaves out"
 	@echo "make bench   every bench, figures into bench/RESULTS.md"
 	@echo "make instructions         instructions per row of each format against bench/instructions.tsv"
@@ -80,6 +81,12 @@ SEED ?= 1
 DRILLS ?= crash outage console disk poison power burst shutdown
 drills: $(STAMP) $(EXTENSIONS)
 	@failed=0; for drill in $(DRILLS); do $(PY) -m pumpwatch drill $$drill --long --seed $(SEED) || failed=1; done; exit $$failed
+
+# The whole book: the full forms, with a soak of two hours; the lines go into docs/drills.md.
+drills-full: $(STAMP) $(EXTENSIONS)
+	@mkdir -p build; failed=0; \
+	$(PY) -m pumpwatch drill all --full --seed $(SEED) > build/drills.jsonl || failed=1; \
+	$(PY) -m bench.drill_book build/drills.jsonl; cat build/drills.jsonl; exit $$failed
 
 drills-short: $(STAMP) $(EXTENSIONS)
 	TEST_ALL_DRILLS=1 $(PY) -m pytest tests/system

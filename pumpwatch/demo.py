@@ -27,7 +27,7 @@ from pumpwatch.config import Config, FeedConfig, in_folder, load_config
 from pumpwatch.daemon import Daemon, watch_signals
 from pumpwatch.errors import EXIT_GOOD, EXIT_NO, PumpWatchError
 from pumpwatch.sim.faults import Fault, Played
-from pumpwatch.sim.truth import load_truth
+from pumpwatch.sim.truth import META_FILE, load_truth
 from pumpwatch.store.embedded import hold_data_dir
 from pumpwatch.tally import FeedTally, compare, fetch_stored
 
@@ -63,6 +63,11 @@ class Simulator:
             bithumb=msgspec.structs.replace(config.listing.bithumb, **self.boards["bithumb"]),
         )
         return msgspec.structs.replace(config, feeds=feeds, listing=listing)
+
+    def busiest(self, feed: str) -> str:
+        """The symbol that trades most, as the venue names it: it stands first in its list."""
+        meta = json.loads((self.truth_dir / META_FILE).read_text(encoding="utf-8"))
+        return str(meta[feed]["venue_symbols"][0])
 
     def control_url(self, path: str) -> str:
         """Where the simulator itself is asked: ``/control/boards``."""

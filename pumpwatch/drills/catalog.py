@@ -20,6 +20,7 @@ from pumpwatch.drills import (
     crash,
     disk,
     environment,
+    fire,
     gaps,
     hybrid,
     insert,
@@ -41,12 +42,13 @@ from pumpwatch.drills import (
     soak,
     stages,
     thinned,
+    times,
 )
-from pumpwatch.drills.acceptance import OWN, number_of, target_of
+from pumpwatch.drills.acceptance import OWN, number_of, numbers_of, target_of
 from pumpwatch.drills.outcome import Order, Outcome
 from pumpwatch.errors import EXIT_GOOD, EXIT_NO, PumpWatchError, UsageError
 
-TELL_S = 15.0  # between two lines of progress
+TELL_S = 30.0  # between two lines that say that it goes on
 
 
 class Drill(msgspec.Struct, frozen=True):
@@ -154,6 +156,13 @@ DRILLS = {
     "rollback": Drill(
         rollback.run, "failing reads, slow reads, a full disk", "rounds", 1, 3, 1_000,
     ),
+    "times": Drill(
+        times.run, "the venues' clocks ahead and behind, trades out of order", "seconds each", 12,
+        120, 2_000,
+    ),
+    "fire": Drill(
+        fire.run, "a bad day for operators, with its timeline and proof", "minutes", 3, 20, 2_000,
+    ),
     "soak": Drill(
         soak.run, "a steady rate for long, with pumps, cuts, restarts, kills", "minutes", 20, 120,
         5_000,
@@ -170,7 +179,7 @@ def find(words: Sequence[str]) -> list[str]:
     """Names of drills; a word may be a name or one of the plan's numbers. Raises UsageError."""
     found: list[str] = []
     for word in words:
-        named = [name for name in in_order() if word in (name, number_of(name))]
+        named = [name for name in in_order() if word in (name, *numbers_of(name))]
         if not named:
             raise UsageError(f"no such drill: {word}; there are {', '.join(DRILLS)}")
         found += [name for name in named if name not in found]

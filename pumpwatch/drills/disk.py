@@ -106,6 +106,21 @@ def ballast(place: Path) -> Iterator[None]:
         path.unlink()
 
 
+@contextmanager
+def filled(place: Path, share: float) -> Iterator[None]:
+    """The file system of ``place`` is used by this share of it while this lasts."""
+    usage = shutil.disk_usage(place)
+    path = place / BALLAST
+    try:
+        with path.open("wb") as file:
+            size_bytes = int(usage.total * share) - usage.used
+            if size_bytes > 0:
+                os.posix_fallocate(file.fileno(), 0, size_bytes)
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
 def _fill(fd: int, place: Path) -> None:
     """Take what is free in halves: what others take meanwhile is no fault of ours."""
     size, step = 0, shutil.disk_usage(place).free

@@ -34,6 +34,7 @@ WARM_UP_SHARE, COOL_DOWN_SHARE = 0.1, 0.033  # 30 s and 10 s of 5 minutes
 WINDOW_NS = 5 * 10**9
 AGE_NS = (12 * 10**9, 40 * 10**9)  # of a window's end: applied, and still in memory
 ROWS_MAX = 10_000
+APPLIED_S_MAX = 120.0
 PAUSE_S = 0.2
 
 
@@ -114,6 +115,11 @@ async def _read(
         sides.windows += 1
         sides.from_memory += told["source"] == "memory"
         rows, other = _keys(told["trades"]), _keys(held.trades.rows())
+        with trio.move_on_after(APPLIED_S_MAX):
+            while rows - other:  # the table may not have applied them yet
+                await trio.sleep(1)
+                held, _ = await table.head(question, ROWS_MAX)
+                other = _keys(held.trades.rows())
         sides.rows += len(rows)
         if rows != other:
             only = len(rows - other), len(other - rows)

@@ -39,8 +39,7 @@ MOVE_SQL = (
 )
 VICTIM_SQL = (
     "SELECT symbol, trade_id FROM trades WHERE exchange = '{0}' AND market_type = '{1}'"
-    " AND sequence_number > (SELECT min(sequence_number) + 5 FROM trades WHERE exchange = '{0}'"
-    " AND market_type = '{1}' AND symbol = 'BTCUSDT') AND symbol = 'BTCUSDT' LIMIT 100"
+    " AND symbol = 'BTCUSDT' ORDER BY timestamp LIMIT 100"
 )
 
 

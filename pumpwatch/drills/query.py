@@ -47,17 +47,21 @@ FILL_SQL = (
 )
 
 
+# Nothing of the table is to be dropped, or made a cold file, while it is asked.
+SETTINGS = "\n[retention]\ndays = 40\ncold_hours = 960\n"
+
+
 async def run(order: Order) -> Outcome:
     """Fill, ask cold, ask warm, ask while rows come in; see the module."""
     outcome = Outcome()
     rng = random.Random(order.seed)
     step_ns = NS_PER_S // order.count
     from_ns = day_of(SystemClock().wall_ns(), DAYS)
-    async with stage(order.folder, order.seed, order.rate_per_s) as (simulator, daemon):
+    async with stage(order.folder, order.seed, order.rate_per_s, SETTINGS) as (simulator, daemon):
         begun_s = trio.current_time()
         order.tell(f"filling {DAYS} days with {order.count} rows/s")
         async with database_before(daemon.config) as sql:
-            rows = await _fill(sql, from_ns, order.count)
+            rows = await fill(sql, from_ns, order.count)
             [(used,)] = await sql.query("SELECT sum(diskSize) FROM table_partitions('trades')")
         fill_s = trio.current_time() - begun_s
         dropped = await trio.to_thread.run_sync(_drop_from_page_cache, daemon.data_dir / "questdb")
@@ -75,11 +79,11 @@ async def run(order: Order) -> Outcome:
             ):
                 order.tell(f"asking {count} windows, {name}")
                 await simulator.set_rate(rate)
-                questions = list(_questions(rng, count, from_ns, from_ns + DAYS * DAY_NS))
-                times_s, wrong = await _ask(windows, questions, from_ns, step_ns)
+                questions = list(questions_of(rng, count, from_ns, from_ns + DAYS * DAY_NS))
+                times_s, wrong = await ask_all(windows, questions, from_ns, step_ns)
                 asked[name] = quantiles_ms(times_s)
                 outcome.faults += [f"{name}: {text}" for text in wrong[:3]]
-            plan = await _plan_of(sql, from_ns)
+            plan = await plan_of(sql, from_ns)
         finally:
             await sql.aclose()
         came = applied_rows(daemon.status())
@@ -99,10 +103,11 @@ async def run(order: Order) -> Outcome:
     return outcome
 
 
-async def _fill(sql: Sql, from_ns: int, rows_per_s: int) -> int:
+async def fill(sql: Sql, from_ns: int, rows_per_s: int, days: int = DAYS) -> int:
+    """So many rows a second from ``from_ns`` on; returns how many that are. Raises ServerError."""
     step_ns = NS_PER_S // rows_per_s
     per_piece = PIECE_DAYS * DAY_NS // step_ns
-    for number in range(DAYS // PIECE_DAYS):
+    for number in range(days // PIECE_DAYS):
         first = number * per_piece
         # A piece begins where symbol and feed begin anew, so that row x is x's wherever it lies.
         assert first % (len(SYMBOLS) * FEEDS) == 0
@@ -112,7 +117,7 @@ async def _fill(sql: Sql, from_ns: int, rows_per_s: int) -> int:
             )
         )
         await wait_applied(sql, "trades")
-    return DAYS // PIECE_DAYS * per_piece
+    return days // PIECE_DAYS * per_piece
 
 
 def _drop_from_page_cache(folder: Path) -> int:
@@ -128,16 +133,17 @@ def _drop_from_page_cache(folder: Path) -> int:
     return size
 
 
-def _questions(
+def questions_of(
     rng: random.Random, count: int, from_ns: int, to_ns: int
 ) -> Iterator[WindowQuestion]:
+    """Windows of one symbol each, anywhere in the span."""
     for _ in range(count):
         start_ns = rng.randrange(from_ns, to_ns - WINDOW_NS)
         symbol = rng.choice(SYMBOLS)
         yield WindowQuestion(symbols=(symbol,), from_ns=start_ns, to_ns=start_ns + WINDOW_NS)
 
 
-async def _ask(
+async def ask_all(
     windows: Windows, questions: Sequence[WindowQuestion], from_ns: int, step_ns: int
 ) -> tuple[list[float], list[str]]:
     """Seconds of each, and the answers that are not as they were filled in."""
@@ -147,13 +153,13 @@ async def _ask(
         answer = await windows.ask_anew(question)
         times_s.append(trio.current_time() - begun_s)
         ids = [row["trade_id"] for row in answer.trades.rows()]
-        wanted = [f"q{x}" for x in _rows_of(question, from_ns, step_ns)]
+        wanted = [f"q{x}" for x in rows_of(question, from_ns, step_ns)]
         if ids != wanted:
             wrong.append(f"{question}: {len(ids)} rows, {len(wanted)} were filled in")
     return times_s, wrong
 
 
-def _rows_of(question: WindowQuestion, from_ns: int, step_ns: int) -> Iterator[int]:
+def rows_of(question: WindowQuestion, from_ns: int, step_ns: int) -> Iterator[int]:
     """The rows of a window by arithmetic: every tenth is the symbol's."""
     number = SYMBOLS.index(question.symbols[0])
     first = -((from_ns - question.from_ns) // step_ns)
@@ -161,7 +167,7 @@ def _rows_of(question: WindowQuestion, from_ns: int, step_ns: int) -> Iterator[i
     return (x for x in range(first, last) if x % len(SYMBOLS) == number)
 
 
-async def _plan_of(sql: Sql, from_ns: int) -> str:
+async def plan_of(sql: Sql, from_ns: int) -> str:
     """What the server says of a window's statement."""
     text = ROW_SQL.format(symbols="symbol = %s", feeds="")
     params: list[Any] = [from_ns, from_ns + WINDOW_NS, SYMBOLS[0], 1]

@@ -8,24 +8,22 @@ to a step back, to one, and to one alert; writes lose nothing. Forward again onl
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
 import trio
 
 from pumpwatch.clock import SystemClock
 from pumpwatch.daemon_client import ask_window
 from pumpwatch.drills.by_feed import reckon_by_feed
-from pumpwatch.drills.disk import volume
+from pumpwatch.drills.disk import filled
 from pumpwatch.drills.old_store import SIDE_NS, Standing, settings, standing, write_event
 from pumpwatch.drills.outage import is_well
 from pumpwatch.drills.outcome import Order, Outcome
-from pumpwatch.drills.stage import DaemonProcess, is_subscribed, stage
+from pumpwatch.drills.retention import image_volume
+from pumpwatch.drills.stage import DaemonProcess, is_subscribed, kill_database, stage
 from pumpwatch.drills.verbs import say
 from pumpwatch.errors import PumpWatchError
 from pumpwatch.store.server_process import PidFile
@@ -33,14 +31,14 @@ from pumpwatch.store.window_model import WindowQuestion
 
 COIN = "BTC"
 WARM_S = 25.0
-CHECK_S = 3.0
+CHECK_S = 8.0
 SHORT_S = 1.2 * CHECK_S  # of three checks in a row it meets one or two
 LONG_S = 6 * CHECK_S
 STALL_S, BETWEEN_S = 0.8, 0.3  # the database is stopped for so long, again and again
 AWAY_NS = 3 * 3600 * 10**9  # no memory reaches so far back: the table must be asked
 ASK_S = 0.05
 STAGE = 3  # 100 % of reads, the old store behind
-VOLUME_MIB = 3072
+VOLUME_MIB = 6144
 FULL_SHARE = 0.965
 RULE = "migration_rolled_back"
 RECOVERY_S_MAX = 120.0
@@ -78,7 +76,7 @@ async def run(order: Order) -> Outcome:
     toml = settings(old, check_s=CHECK_S)
     async with stage(order.folder, order.seed, order.rate_per_s, toml) as (simulator, daemon):
         disk = daemon.data_dir / "questdb"
-        with volume(disk, VOLUME_MIB):
+        with image_volume(disk, VOLUME_MIB):
             daemon.start()
             await daemon.until(is_subscribed, "subscribed")
             await trio.sleep(WARM_S)
@@ -166,12 +164,12 @@ class _Act:
     # --- faults -----------------------------------------------------------------------------------
 
     async def _kill_again(self, seconds: float) -> None:
-        """The database is killed as often as it comes back."""
+        """The database is killed once, or for so long as often as it comes back."""
         with trio.move_on_after(seconds):
             while True:
-                known = PidFile.read(self._daemon.data_dir)
-                if known is not None and psutil.pid_exists(known.pid):
-                    os.kill(known.pid, signal.SIGKILL)
+                kill_database(self._daemon)
+                if seconds <= SHORT_S:
+                    return  # it takes its time to come back
                 await trio.sleep(0.2)
 
     async def _stall(self, seconds: float) -> None:
@@ -187,22 +185,10 @@ class _Act:
 
     async def _fill(self, seconds: float) -> None:
         """So full that the database gets no more rows."""
-        with _filled(self._disk):
+        with filled(self._disk, FULL_SHARE):
             with trio.move_on_after(seconds):
                 while True:
                     status: dict[str, Any] = self._daemon.status()
                     stopped = bool(status) and status["upkeep"].get("writers_stopped", False)
                     self.is_stopped_seen |= stopped
                     await trio.sleep(0.2)
-
-
-@contextmanager
-def _filled(place: Path) -> Iterator[None]:
-    usage = shutil.disk_usage(place)
-    path = place / "ballast"
-    try:
-        with path.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, int(usage.total * FULL_SHARE) - usage.used)
-        yield
-    finally:
-        path.unlink(missing_ok=True)

@@ -42,6 +42,7 @@ PUMP_TIMES = 20  # the steady rate: 100,000 rows a second at 5,000
 CUTS = ("fin", "reset", "mid_frame")
 # D-02 wants 99.9 % with a cut of every feed an hour; more cuts may cost as much each.
 UNCOVERED_S_MAX = 3.6  # a cut of a feed
+SUBSCRIBED_S_MAX = 300.0  # after a kill that falls into a pump
 NEAR_NS = 5 * 10**9  # after all is subscribed again, a hole may still begin in the outage
 TELL_S = 60.0
 
@@ -65,16 +66,18 @@ class _Soak:
         self._daemon = daemon
         self._rng = random.Random(order.seed + 1)
         self._clock = SystemClock()
+        self._one_kill = trio.Lock()
 
     async def play(self, plan: Sequence[Step], seconds: float) -> None:
-        """Every step in its time, and the rest of the time."""
+        """Every step in its time, whatever the daemon makes of it, and the rest of the time."""
         begun_s = trio.current_time()
-        for step in plan:
-            await trio.sleep_until(begun_s + step.at_s)
-            self._order.tell(f"{step.at_s:.0f} s: {step.kind} {step.feed}".rstrip())
-            self.done[step.kind] = self.done.get(step.kind, 0) + 1
-            await self._do(step)
-        await trio.sleep_until(begun_s + seconds)
+        async with trio.open_nursery() as nursery:
+            for step in plan:
+                await trio.sleep_until(begun_s + step.at_s)
+                self._order.tell(f"{step.at_s:.0f} s: {step.kind} {step.feed}".rstrip())
+                self.done[step.kind] = self.done.get(step.kind, 0) + 1
+                nursery.start_soon(self._do, step)
+            await trio.sleep_until(begun_s + seconds)
 
     async def _do(self, step: Step) -> None:
         match step.kind:
@@ -95,13 +98,14 @@ class _Soak:
                 await self._kill()
 
     async def _kill(self) -> None:
-        at_ns = self._clock.wall_ns()
-        self._daemon.kill()
-        left = await trio.to_thread.run_sync(read_spooled, self._daemon.data_dir / "spool")
-        self.spooled.append(left.keys)
-        self._daemon.start()
-        await self._daemon.until(is_subscribed, "subscribed after a kill")
-        self.outages.append(Outage(at_ns, self._clock.wall_ns()))
+        async with self._one_kill:
+            at_ns = self._clock.wall_ns()
+            self._daemon.kill()
+            left = await trio.to_thread.run_sync(read_spooled, self._daemon.data_dir / "spool")
+            self.spooled.append(left.keys)
+            self._daemon.start()
+            await self._daemon.until(is_subscribed, "subscribed after a kill", SUBSCRIBED_S_MAX)
+            self.outages.append(Outage(at_ns, self._clock.wall_ns()))
 
 
 async def run(order: Order) -> Outcome:

@@ -25,7 +25,7 @@ from pumpwatch.errors import DrillError
 from pumpwatch.status import STATUS_FILE
 from pumpwatch.store.embedded import ServerHandle, run_server
 from pumpwatch.store.server import ServerAddress
-from pumpwatch.store.server_process import find_leftovers
+from pumpwatch.store.server_process import PidFile, find_leftovers
 
 START_S_MAX = 120.0
 END_S_MAX = 60.0
@@ -183,6 +183,14 @@ def is_subscribed(document: dict[str, Any]) -> bool:
 def applied_rows(document: dict[str, Any]) -> int:
     """Rows of trades in the table, by the daemon's count."""
     return int(document["store"]["applied_rows"])
+
+
+def kill_database(daemon: DaemonProcess) -> None:
+    """SIGKILL of the embedded server that runs now, if one does; the daemon starts it again."""
+    known = PidFile.read(daemon.data_dir)
+    if known is not None and psutil.pid_exists(known.pid):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            psutil.Process(known.pid).kill()
 
 
 def end_database(data_dir: Path) -> None:

@@ -22,6 +22,18 @@ from pumpwatch.sim.settings import FEED_NAMES, SimSettings
 HOST = "127.0.0.1"
 
 
+class VenueClock:
+    """The venues' clock, so many seconds ahead of this machine's."""
+
+    def __init__(self, ahead_s: float) -> None:
+        self._clock = SystemClock()
+        self._ahead_ns = round(ahead_s * 1e9)
+
+    def wall_ns(self) -> int:
+        """Ns since 1970 UTC, as the venues have it."""
+        return self._clock.wall_ns() + self._ahead_ns
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the simulator; returns the exit code."""
     options = _parser().parse_args(argv)
@@ -76,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--phemex-first-only", action="store_true", help="of several symbols in one request")
     add("--phemex-snapshot", type=int, default=1000, metavar="ROWS", help="documented are 200")
     add("--time-scale", type=float, default=1.0, help="keepalive times are multiplied by it")
+    add("--clock-offset", type=float, default=0.0, metavar="S", help="venues' clocks are ahead")
     add("--depth", type=int, default=32_768, metavar="ROWS", help="history by id, per symbol")
     return parser
 
@@ -88,7 +101,7 @@ async def _run(
     except OSError as error:
         sys.stderr.write(f"sim: cannot listen on {HOST}:{options.port}: {error}\n")
         return EXIT_UNAVAILABLE
-    exchange = Exchange(settings, SystemClock(), options.truth)
+    exchange = Exchange(settings, VenueClock(options.clock_offset), options.truth)
     exchange.plan = plan
     async with trio.open_nursery() as nursery:
         port = listeners[0].socket.getsockname()[1]

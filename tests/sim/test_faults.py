@@ -475,3 +475,29 @@ async def test_a_list_of_latest_trades_is_as_long_as_the_venue_s(
         # Rows of one instant are all in a snapshot or none.
         assert most - 10 < rows <= most
         nursery.cancel_scope.cancel()
+
+
+async def test_the_rate_of_trading_is_set_from_outside(autojump_clock: object) -> None:
+    feed = "okx_spot"
+    async with simulator(settings_of(feed)) as stage, trio.open_nursery() as nursery:
+        client, _ = await subscribed(stage, feed, nursery)
+
+        async def rate(text: bytes) -> int:
+            request = Request("POST", "/rate", {}, {}, text)
+            return (await stage.exchange.answer("control", request)).status
+
+        async def came() -> int:
+            before = len(client.texts)
+            await trio.sleep(2)
+            return len(client.texts) - before
+
+        nursery.start_soon(stage.trade, 60.0)
+        slow = await came()
+        assert slow > 0
+        assert await rate(b"0") == 200
+        await trio.sleep(1)
+        assert await came() == 0
+        assert await rate(b"20000") == 200
+        assert await came() > slow
+        assert await rate(b"fast") == 400
+        nursery.cancel_scope.cancel()

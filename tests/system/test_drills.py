@@ -22,7 +22,10 @@ TIMEOUT_S = 900  # a minute on a quiet machine
 LONG = {
     *("backup", "blackout", "console", "gaps", "listing"),
     *("newborn", "quarantine", "replace", "retention", "thinned"),
+    *("environment", "replay", "soak", "insert", "pump", "hybrid", "query", "integrity"),
+    *("shadow", "stages", "rollback", "times", "fire"),
 }
+ROOT_NEEDED = {"console", "disk", "retention", "backup", "rollback", "fire"}
 ALL = "TEST_ALL_DRILLS"
 # Rates that leave a busy machine of two cores some air: the long forms (make drills) take more.
 SHORT = {
@@ -43,6 +46,19 @@ SHORT = {
     "retention": ["--count", "1", "--rate", "8000"],
     "listing": ["--count", "14", "--rate", "600"],
     "shutdown": ["--count", "2", "--rate", "20000"],
+    "environment": ["--count", "1"],
+    "replay": ["--count", "25", "--rate", "2500"],
+    "soak": ["--count", "3", "--rate", "1500"],
+    "insert": ["--count", "10", "--rate", "100000"],
+    "pump": ["--count", "5", "--rate", "2000"],
+    "hybrid": ["--count", "20", "--rate", "2000"],
+    "query": ["--count", "2", "--rate", "2000"],
+    "integrity": ["--count", "15", "--rate", "1000"],
+    "shadow": ["--count", "20", "--rate", "500"],
+    "stages": ["--count", "30", "--rate", "500"],
+    "rollback": ["--count", "1", "--rate", "500"],
+    "times": ["--count", "8", "--rate", "1000"],
+    "fire": ["--count", "3", "--rate", "1000"],
 }
 
 
@@ -64,7 +80,7 @@ def test_every_drill_has_a_short_form() -> None:
 
 @pytest.mark.parametrize("name", sorted(SHORT))
 def test_nothing_is_lost_and_nothing_twice(name: str, tmp_path: Path) -> None:
-    if name in ("console", "disk", "retention", "backup") and os.geteuid() != 0:
+    if name in ROOT_NEEDED and os.geteuid() != 0:
         pytest.skip("mounting a small disk needs root")
     if name in LONG and not os.environ.get(ALL):
         pytest.skip("takes minutes: make drills-short")

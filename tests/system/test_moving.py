@@ -74,7 +74,7 @@ def questions() -> list[WindowQuestion]:
     """Windows of the event, each with other bounds."""
     return [
         WindowQuestion(symbols=("0GUSDT",), from_ns=EVENT_NS - ms * MS_NS, to_ns=EVENT_NS + ms)
-        for ms in range(18_600, 18_660)
+        for ms in range(18_700, 18_760)
     ]
 
 
