@@ -53,6 +53,7 @@ MAY_IMPORT = {
     "store": BASE | {"_fast", "rest"},  # never capture, nor the reverse
     "listing": BASE | {"store", "rest", "dialling"},
     "migrate": BASE | {"store", "listing"},
+    "research": BASE | {"store", "listing"},
     "sim": BASE,  # an independent reading of what venues send: shares no code with venues/
     "alerts": BASE | {"rest"},
     "dashboard": BASE | {"store", "listing"},
