@@ -24,6 +24,7 @@ from pumpwatch import (
     cli_examples,
     cli_gaps,
     cli_migrate,
+    cli_replay,
     cli_retention,
     cli_run,
     cli_seat,
@@ -93,6 +94,7 @@ app.add_typer(cli_upgrade.upgrade, name="upgrade")
 app.add_typer(cli_upgrade.secrets, name="secrets")
 app.command()(cli_upgrade.proof)
 app.command()(cli_drill.drill)
+app.command()(cli_replay.replay)
 app.command()(cli_seat.sql)
 app.command()(cli_seat.capacity)
 app.add_typer(cli_seat.feeds, name="feeds")

@@ -41,7 +41,7 @@ ROOTS = {
     "__main__", "venues_page", "caretaker", "caretaker_orders", "daemon_orders", "release",
     "restored", "upgrade_verb", "cli_upgrade", "online", "cli_examples",
     "listing_desk", "listing_view", "listing_publish", "listing_verbs", "demo_listing",
-    "venue_lists", "cli_bundles", "cli_completion",
+    "venue_lists", "cli_bundles", "cli_completion", "replay_verb", "cli_replay",
 }  # fmt: skip
 MAY_IMPORT = {
     "_fast": BASE,
