@@ -42,6 +42,7 @@ ROOTS = {
     "restored", "upgrade_verb", "cli_upgrade", "online", "cli_examples",
     "listing_desk", "listing_view", "listing_publish", "listing_verbs", "demo_listing",
     "venue_lists", "cli_bundles", "cli_completion", "replay_verb", "cli_replay",
+    "cli_study", "cli_lake",
 }  # fmt: skip
 MAY_IMPORT = {
     "_fast": BASE,

@@ -62,7 +62,7 @@ class Instance:
         folder = self._config.data_dir / FOLDER
         return folder.is_dir() and any((one / "event.json").is_file() for one in folder.iterdir())
 
-    def _query(self, text: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+    def query(self, text: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """All rows. Raises ServerError, StatementError."""
         address = running_address(self._config)
         try:
@@ -93,7 +93,7 @@ class Instance:
         return both if source is None else both.filter(pl.col("source") == source)
 
     def _stored(self) -> list[ListingEvent]:
-        rows = self._query(EVENTS_SQL)
+        rows = self.query(EVENTS_SQL)
         named = (dict(zip(EVENT_COLUMNS, row, strict=True)) for row in rows)
         return EventBook(event_from_row(row) for row in named).all()
 
@@ -127,7 +127,7 @@ class Instance:
 
     def trades(self, coin: str, from_ns: int, to_ns: int) -> pl.DataFrame:
         """What the tables hold; no row of it belongs to an event."""
-        names = self._query(COIN_SQL, [coin])
+        names = self.query(COIN_SQL, [coin])
         if not names:
             raise UsageError(f"{coin}: no feed ever had an instrument of this coin")
         symbols = sorted({row[2] for row in names})
@@ -135,7 +135,7 @@ class Instance:
         rows = [
             row
             for table in TABLES
-            for row in self._query(
+            for row in self.query(
                 ROWS_SQL.format(table=table, symbols=wanted), [from_ns, to_ns, *symbols]
             )
         ]

@@ -57,6 +57,7 @@ class Shape:
     drift_s: float = 300.0
     noise_percent: float = 0.02  # of a single trade around the feed's price
     rate_per_s: float = 1.0  # of each feed
+    window_rate_per_s: float = 0.0  # so many more in the 20 s around the event's moment
     before_s: float = 60.0
     after_s: float = 60.0
     feeds: Sequence[str] = FEED_NAMES
@@ -117,9 +118,16 @@ def _feed_rows(shape: Shape, feed: str, rng: np.random.Generator) -> pl.DataFram
     exchange, _, market_type = feed.partition("_")
     span_s = shape.before_s + shape.after_s
     count = max(2, rng.poisson(shape.rate_per_s * span_s))
+    more = rng.poisson(shape.window_rate_per_s * 40)
     offsets_ms = np.sort(
-        rng.integers(-int(shape.before_s * 1000), int(shape.after_s * 1000), count)
+        np.concatenate(
+            [
+                rng.integers(-int(shape.before_s * 1000), int(shape.after_s * 1000), count),
+                rng.integers(-20_000, 20_000, more),
+            ]
+        )
     )
+    count += int(more)
     traded = shape.at_ns + offsets_ms.astype(np.int64) * MS_NS
     factor = _path(shape, feed, offsets_ms / 1000) * (
         1 + rng.normal(0, shape.noise_percent / 100, count)
