@@ -9,7 +9,7 @@ import typer
 
 from pumpwatch.cli_print import ConfigOption, JsonOption, load, print_json
 
-lake = typer.Typer(help="The table's closed hours as Parquet files for polars, DuckDB and others.")
+lake = typer.Typer(help="The table as Parquet files for other programs.")
 
 
 @lake.command()

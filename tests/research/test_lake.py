@@ -38,8 +38,9 @@ def config(questdb_server: ServerAddress, tmp_path: Path) -> Config:
     """The session's database as somebody else's."""
     files = {}
     for name in ("password", "readonly_password"):
-        files[f"{name}_file"] = tmp_path / name
-        files[f"{name}_file"].write_text(getattr(questdb_server, name))
+        path = tmp_path / name
+        path.write_text(getattr(questdb_server, name))
+        files[f"{name}_file"] = str(path)
     questdb = QuestdbConfig(
         mode="external", http_url=questdb_server.http_url, pg_host=questdb_server.pg_host,
         pg_port=questdb_server.pg_port, **files,
