@@ -49,7 +49,7 @@ demo: $(STAMP) $(EXTENSIONS)
 WORKERS ?= 2
 # Not as such in the recipe: `make -n test` would run it.
 MAKE_TOO := $(MAKE) --no-print-directory
-RUN_PYTEST = $(PY) -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder
+RUN_PYTEST = $(PY) -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder --durations=25 --durations-min=8
 test: $(STAMP) $(EXTENSIONS)
 ifeq ($(strip $(PYTEST)),)
 	@mkdir -p build; $(MAKE_TOO) test-c > build/test-c.log 2>&1 & beside=$$!; \

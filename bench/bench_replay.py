@@ -65,8 +65,10 @@ async def measure(place: Path) -> None:
             for got, at in zip(came[feed], recorded, strict=True)
         ]
     cuts = statistics.quantiles(errors, n=100)
-    emit("replay", "spacing error, ms", len(errors), 0, p50=round(cuts[49], 3),
-         p99=round(cuts[98], 3), most=round(max(errors), 3), load=round(os.getloadavg()[0], 1))  # fmt: skip
+    emit(
+        "replay", "spacing error, ms", len(errors), 0, p50=round(cuts[49], 3),
+        p99=round(cuts[98], 3), most=round(max(errors), 3), load=round(os.getloadavg()[0], 1),
+    )  # fmt: skip
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from pumpwatch.health import FEED_SILENT_S_MAX, SUBSCRIBED_SHARE_MIN, database_part
+from pumpwatch.health import FEED_SILENT_S_MAX, SUBSCRIBED_SHARE_MIN, database_silence
 from pumpwatch.standing import FeedStanding, Standing
 
 Severity = Literal["page", "notify", "digest"]
@@ -100,6 +100,12 @@ def _symbol_mute(standing: Standing) -> Found:
             yield f"{feed.feed}/{symbol}", "it trades, and the stream brings nothing of it"
 
 
+def _messages_changed(standing: Standing) -> Found:
+    for feed in standing.feeds:
+        if feed.change:
+            yield feed.feed, feed.change
+
+
 def _times_apart(standing: Standing) -> Found:
     for feed in _recorded(standing):
         if feed.backfill and feed.backfill.times_apart:
@@ -131,14 +137,10 @@ def _spool_damaged(standing: Standing) -> Found:
 
 
 def _database_down(standing: Standing) -> Found:
-    database = standing.database
-    part = database_part(database)
-    if (
-        part.state == "down"
-        and not database.suspended_tables
-        and database.pending_s <= PENDING_S_MAX
-    ):
-        yield "", part.text
+    """However long rows have waited meanwhile: else it would seem to recover after a while."""
+    silence = database_silence(standing.database)
+    if silence and not standing.database.suspended_tables:
+        yield "", silence
 
 
 def _database_suspended(standing: Standing) -> Found:
@@ -270,6 +272,8 @@ RULES: tuple[Rule, ...] = (
          help="holes that could not be filled", tells_recovery=False),
     Rule(name="symbol_mute", severity="notify", hold_s=30, find=_symbol_mute, above=_under_socket,
          help="a symbol trades on a connection that brings nothing of it"),
+    Rule(name="messages_changed", severity="page", hold_s=0, find=_messages_changed,
+         help="messages of a feed cannot be read: its venue changed them, or the parser is wrong"),
     Rule(name="rest_times_differ", severity="notify", hold_s=0, find=_times_apart,
          help="a venue's lists give trades other times than its stream"),
     Rule(name="balance_broken", severity="page", hold_s=5, find=_balance,

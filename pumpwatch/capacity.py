@@ -17,9 +17,8 @@ SPOOL_BYTES_PER_ROW = 130.0  # until applied, a minute's worth at most when all 
 MEMORY_BYTES_PER_ROW = 72.0  # of the in-memory hour
 WIRE_BYTES_PER_ROW = 190.0  # JSON and frame of a message with one trade
 DAEMON_CPU_S_PER_ROW = 2.4e-6  # 56 connections; a busy connection costs less
-DATABASE_CPU_S_PER_ROW = 2.7e-6
-DATABASE_CPU_S_PER_COMMIT = 0.045
-COMMITS_PER_S = 4.0
+DATABASE_CPU_S_PER_ROW = 3.2e-6  # taken in, applied, and the view of 1-second bars
+STEADY_CORES = 0.45  # at any rate: commits several times a second, looks, keeping time
 BURST = 10.0  # a listing's minute against the average
 CPU_SHARE_MAX = 0.7
 DISK_SHARE_MAX = 0.85
@@ -100,7 +99,7 @@ def plan(rows_per_s: float, host: Host) -> list[Line]:
 def cpu_cores(rows_per_s: float) -> float:
     """Daemon and database together."""
     per_row = DAEMON_CPU_S_PER_ROW + DATABASE_CPU_S_PER_ROW
-    return rows_per_s * per_row + COMMITS_PER_S * DATABASE_CPU_S_PER_COMMIT
+    return STEADY_CORES + rows_per_s * per_row
 
 
 def _state(share: float, share_max: float) -> State:

@@ -24,6 +24,7 @@ from pumpwatch import (
     cli_gaps,
     cli_lake,
     cli_migrate,
+    cli_quarantine,
     cli_replay,
     cli_retention,
     cli_run,
@@ -83,6 +84,7 @@ app.add_typer(gaps, name="gaps")
 gaps.command("list")(cli_gaps.gaps_list)
 gaps.command("show")(cli_gaps.gaps_show)
 gaps.command("retry")(cli_gaps.gaps_retry)
+app.add_typer(cli_quarantine.quarantine, name="quarantine")
 app.add_typer(cli_study.group, name="listings")
 app.add_typer(schema, name="schema")
 schema.command("apply")(cli_data.schema_apply)

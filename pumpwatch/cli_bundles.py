@@ -40,17 +40,24 @@ def bundles(as_json: JsonOption = False, config: ConfigOption = None) -> int:
 
 @group.command()
 def report(bundle: BundleArgument, as_json: JsonOption = False, config: ConfigOption = None) -> int:
-    """Print where a listing's report is, and its verdict; --json prints its figures."""
+    """Print a listing's report as tables, and where its page is; --json prints its figures."""
+    from rich.console import Console
+
     from pumpwatch import listing_verbs
     from pumpwatch.listing.verify import read_certificate
+    from pumpwatch.report.terminal import decode, tables
+    from pumpwatch.report.write import REPORT_HTML, REPORT_JSON
 
     place = listing_verbs.find_bundle(load(config), bundle)
     if as_json:
-        sys.stdout.write(listing_verbs.report(place, "report.json").read_text("utf-8"))
+        sys.stdout.write(listing_verbs.report(place, REPORT_JSON).read_text("utf-8"))
         return 0
     certificate, _ = read_certificate(place)
+    path = listing_verbs.report(place, REPORT_HTML)
+    told = listing_verbs.report(place, REPORT_JSON)
     print(f"{certificate.symbol} ({certificate.source}): {certificate.verdict}")
-    print(listing_verbs.report(place, "report.html"))
+    Console(highlight=False).print(tables(decode(told.read_bytes(), str(told))))
+    print(path)
     return 0
 
 

@@ -21,6 +21,12 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "gaps list": ("gaps list --open", "gaps list --feed okx_spot --json"),
     "gaps show": ("gaps show GAP_ID",),
     "gaps retry": ("gaps retry --open", "gaps retry --feed okx_spot"),
+    "quarantine list": ("quarantine list", "quarantine list --feed okx_spot --json"),
+    "quarantine show": ("quarantine show okx_spot --limit 3",),
+    "quarantine retry": (
+        "quarantine retry",
+        "quarantine retry --feed okx_spot --rename price=px",
+    ),
     "verify": (
         "verify --from 2026-01-31T13:00",
         "verify --from 2026-01-31T13:00 --sample 5 --seed 1",
@@ -53,6 +59,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "retention plan": ("retention plan",),
     "retention run": ("retention run",),
     "migrate import": ("migrate import /old/data",),
+    "migrate export": ("migrate export --to /old/data", "migrate export AVA --to /tmp/ava"),
     "migrate shadow": ("migrate shadow --windows 100 --seed 1",),
     "migrate status": ("migrate status",),
     "migrate advance": ("migrate advance",),
@@ -69,6 +76,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "capacity": ("capacity --rate 20000", "capacity --measure 60s"),
     "feeds pause": ("feeds pause okx_spot",),
     "feeds resume": ("feeds resume okx_spot",),
+    "feeds renew": ("feeds renew okx_spot",),
     "alerts test": ("alerts test --severity page",),
     "alerts silence": ("alerts silence feed_down/okx_spot --for 2h", "alerts silence disk_filling"),
     "alerts history": ("alerts history --limit 20",),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +14,6 @@ from pumpwatch.errors import EXIT_NO, UsageError
 if TYPE_CHECKING:
     from pumpwatch.config import Config
 
-COIN = re.compile(r"[A-Z0-9]{1,15}")
 LIMIT_MAX = 100_000
 TAKEN_WITHIN_S = 5.0  # a running daemon looks twice a second
 TAKEN_POLL_S = 0.1
@@ -97,6 +95,8 @@ def add(
 
 def coin_of(symbol: str) -> str:
     """A coin from the command line. Raises UsageError."""
+    from pumpwatch.model import COIN
+
     if COIN.fullmatch(symbol) is None:
         raise UsageError(f"SYMBOL {symbol!r}: allowed: a coin, 1 to 15 of A-Z 0-9")
     return symbol

@@ -1,4 +1,4 @@
-"""The verb ``migrate``: from the original's JSON store to this one."""
+"""The verb ``migrate``: from the original's JSON store to this one, and back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pumpwatch.errors import EXIT_NO
 if TYPE_CHECKING:
     from pumpwatch.migrate.importer import FolderReport
 
-migrate = typer.Typer(help="Come over from the original's JSON store.")
+migrate = typer.Typer(help="Come over from the original's JSON store, and go back.")
 IMPORT_COLUMNS = (
     "folder", "state", "files", "read", "stored", "repeated", "refused", "other_coins", "mended",
     "notes",
@@ -72,6 +72,33 @@ def _row(report: FolderReport) -> dict[str, object]:
         "mended": ", ".join(f"{name} {rows}" for name, rows in report.mended.items()),
         "notes": "; ".join(report.notes),
     }
+
+
+@migrate.command()
+def export(
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Where to; made when missing.")],
+    bundles: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[BUNDLE]...", help="A coin, a name or a folder; none: all."),
+    ] = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> int:
+    """Write our listings as the original did, for scripts that read its folders.
+
+    One folder each: SYMBOL_YYYYMMDD_HHMMSS with metadata.json and raw/EXCHANGE/spot.json and
+    futures.json. The records have the original's fields, and ours behind them. A folder that is
+    there is left alone.
+    """
+    settings = load(config)
+    from pumpwatch.migrate_verbs import export_bundles
+
+    rows = export_bundles(settings, to, bundles or [])
+    if as_json:
+        print_json(rows)
+    else:
+        print_rows(rows, ("folder", "state", "symbol", "rows"))
+    return 0
 
 
 @migrate.command()

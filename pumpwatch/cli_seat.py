@@ -73,6 +73,20 @@ def feeds_resume(
     return 0
 
 
+@feeds.command("renew")
+def feeds_renew(
+    feed: Annotated[str, typer.Argument(help="As okx_spot.")], config: ConfigOption = None
+) -> int:
+    """Replace a feed's connections one after the other; nothing is missed.
+
+    Each ends when its successor has delivered, as before an end that the venue plans.
+    """
+    from pumpwatch.daemon_client import act
+
+    print(act(load(config), "renew_feed", feed=feed))
+    return 0
+
+
 def capacity(
     rate: Annotated[
         float | None, typer.Option(metavar="ROWS", min=1, help="Rows a second; else 5000.")

@@ -18,7 +18,13 @@ from urllib.parse import urlsplit
 import msgspec
 
 from pumpwatch.config_migration import MigrationConfig
-from pumpwatch.config_upkeep import BackupConfig, DiskConfig, RetentionConfig
+from pumpwatch.config_upkeep import (
+    BackfillConfig,
+    BackupConfig,
+    DiskConfig,
+    QuarantineConfig,
+    RetentionConfig,
+)
 from pumpwatch.errors import ConfigError, UsageError
 from pumpwatch.settings import (
     ANY_PATH,
@@ -178,14 +184,6 @@ class FeedConfig(Section, frozen=True, kw_only=True):
     history_s: Annotated[
         int, span(0, 604_800, "s"), "older rows of a first subscription are counted, not stored"
     ] = 3600
-
-
-class BackfillConfig(Section, frozen=True, kw_only=True):
-    """Closing holes through the venues' REST interfaces."""
-
-    enabled: Annotated[
-        bool, "false: holes are known, and closed only by what the stream brings"
-    ] = True
 
 
 class UpbitConfig(Section, frozen=True, kw_only=True):
@@ -382,6 +380,7 @@ class Config(Section, frozen=True, kw_only=True):
     disk: DiskConfig = msgspec.field(default_factory=DiskConfig)
     backup: BackupConfig = msgspec.field(default_factory=BackupConfig)
     migration: MigrationConfig = msgspec.field(default_factory=MigrationConfig)
+    quarantine: QuarantineConfig = msgspec.field(default_factory=QuarantineConfig)
     system: SystemConfig = msgspec.field(default_factory=SystemConfig)
 
     def __post_init__(self) -> None:

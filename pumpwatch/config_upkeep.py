@@ -1,10 +1,18 @@
-"""Settings of what looks after months of data: backups, retention, disks."""
+"""Settings of what looks after months of data: holes, quarantine, backups, retention, disks."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
 from pumpwatch.settings import ANY_PATH, Section, SettingError, pattern, span
+
+
+class BackfillConfig(Section, frozen=True, kw_only=True):
+    """Closing holes through the venues' REST interfaces."""
+
+    enabled: Annotated[
+        bool, "false: holes are known, and closed only by what the stream brings"
+    ] = True
 
 
 class BackupConfig(Section, frozen=True, kw_only=True):
@@ -59,6 +67,15 @@ class RetentionConfig(Section, frozen=True, kw_only=True):
         if not self.floor_days <= self.emergency_days <= self.days:
             allowed = "allowed: floor_days <= emergency_days <= days"
             raise SettingError("emergency_days", str(self.emergency_days), allowed)
+
+
+class QuarantineConfig(Section, frozen=True, kw_only=True):
+    """Messages that could not be read: they are kept whole, to be read by a later release."""
+
+    disk_max_mib: Annotated[
+        int, span(1, 1_048_576, "MiB"), "of each feed, compressed; more is told, and not kept"
+    ] = 256
+    keep_days: Annotated[int, span(1, 40, "days"), "then nobody mended the parser: they go"] = 30
 
 
 class DiskConfig(Section, frozen=True, kw_only=True):

@@ -38,10 +38,13 @@ from pumpwatch.feed_switch import FeedSwitch, offer_switches
 from pumpwatch.listing.stored import load_events
 from pumpwatch.listing.watch import ListingWatch
 from pumpwatch.listing_desk import ListingDesk
+from pumpwatch.listing_order import offer_listing
 from pumpwatch.monitor import Monitor
 from pumpwatch.moving import Moving
 from pumpwatch.past import Past
+from pumpwatch.reading_again import ReadingAgain
 from pumpwatch.reload import reload
+from pumpwatch.report.write import write_report
 from pumpwatch.rest import RestClient
 from pumpwatch.seat import Seat
 from pumpwatch.store.applied import AppliedWatch
@@ -96,7 +99,10 @@ class Daemon:
         self.tables = {name: TableProgress(number, name) for name, number in TABLES.items()}
         self.writers: list[TableWriter] = []
         self.watch: AppliedWatch | None = None
-        self.side = SideTables(self.spool, clock, FEEDS, config.data_dir / "quarantine")
+        self.side = SideTables(
+            self.spool, clock, FEEDS, config.data_dir / "quarantine", config.quarantine,
+            fsync_s=config.spool.fsync_ms / 1000,
+        )  # fmt: skip
         self.answers = Answering(self)
         self.ledger = Ledger(clock.wall_ns, self.answers.write_gaps, f"{rng.getrandbits(32):08x}")
         venue_clock = VenueClock()
@@ -121,6 +127,8 @@ class Daemon:
         self.switches = {feed.spec.name: FeedSwitch(feed, self.stop) for feed in self.feeds}
         offer_switches(self.desk, self.switches)
         offer_retry(self.desk, lambda: self.backfill)
+        offer_listing(self.desk, config.data_dir)
+        self.reading_again = ReadingAgain(self)
         self.runs: dict[str, FeedRun] = {}  # of feeds that were started, by name
         self.alerts: AlertDesk | None = None
         self.page_url = ""  # empty until the page is served
@@ -155,6 +163,8 @@ class Daemon:
                 await store.start(run_spool, self.spool, self.watch.applied)
                 await self.caretaker.resume(sql)
                 self._start_writers(store, sender, sql)
+                await store.start(self.side.messages.run)
+                store.start_soon(self.reading_again.run, sql)
                 store.start_soon(self.watch.run)
                 store.start_soon(self.monitor.run)
                 store.start_soon(self.seat.run)
@@ -199,7 +209,7 @@ class Daemon:
             self.seat,
             self.desk,
             self.server.address,
-            self.answers.windows,
+            self.moving.windows(),
             on_address=served,
         )
 
@@ -222,7 +232,7 @@ class Daemon:
         except ServerError as error:
             log.warning("listing_events_not_loaded", message=str(error))
             stored = None
-        self.listing_desk = ListingDesk(self, sql)
+        self.listing_desk = ListingDesk(self, sql, refine=write_report)
         self.listing = ListingWatch(
             self.config, self.listing_desk.log, self.clock, self._child_rng(), stored=stored
         )
@@ -359,6 +369,7 @@ async def watch_signals(
                 for feed in daemon.feeds:
                     feed.flush()
                 daemon.spool.write_now()
+                daemon.side.messages.write_now()
                 os._exit(128 + number)
             log.info("stopping", signal=number)
             daemon.stop.set()

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import ssl
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 
 from pumpwatch.config import Config
 from pumpwatch.dashboard.access import read_token
 from pumpwatch.errors import ServerError, UsageError
+from pumpwatch.moments import iso_ns
 from pumpwatch.store.server import LOOPBACK, read_runtime
+from pumpwatch.store.window_model import WindowQuestion
 
 ANSWER_S_MAX = 15.0
 
@@ -22,6 +25,17 @@ def act(config: Config, action: str, **arguments: str) -> str:
     """
     answer = _ask(config, "POST", f"/api/actions/{action}", {"arguments": arguments})
     return str(answer["result"])
+
+
+def ask_window(config: Config, question: WindowQuestion, limit: int) -> dict[str, Any]:
+    """The daemon's answer of ``/api/trades/window``, of all feeds.
+
+    Raises ServerError where no daemon answers, or where nothing is known of a coin.
+    """
+    assert not question.feeds
+    words = {"coin": question.coin} if question.coin else {"symbol": question.symbols[0]}
+    words |= {"from": iso_ns(question.from_ns), "to": iso_ns(question.to_ns), "limit": str(limit)}
+    return _ask(config, "GET", f"/api/trades/window?{urlencode(words)}", None)
 
 
 def _ask(config: Config, method: str, path: str, body: object) -> dict[str, Any]:

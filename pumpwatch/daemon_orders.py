@@ -14,6 +14,7 @@ from pumpwatch.environment import read_runtime
 from pumpwatch.errors import PumpWatchError, ServerError
 
 CREATE, RUN, ASK, ROTATE = "create_backup", "run_retention", "upkeep_order", "rotate_secrets"
+VERIFY = "verify_backup"
 SILENT_S_MAX = 120.0  # a page that is served anew, or a machine at its limits
 PAUSE_S = 1.0
 KINDS = {

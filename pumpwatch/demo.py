@@ -79,6 +79,17 @@ class Simulator:
         async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
             await client.post(f"{self._url}/control/stop")
 
+    async def flush(self) -> None:
+        """Write what of the truth is known so far; trading goes on."""
+        async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+            (await client.post(f"{self._url}/control/flush")).raise_for_status()
+
+    async def set_rate(self, rows_per_s: float) -> None:
+        """Trade so fast from now on, over all feeds."""
+        async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+            answer = await client.post(f"{self._url}/control/rate", content=str(rows_per_s))
+            answer.raise_for_status()
+
     async def give_faults(self, plan: Sequence[Fault]) -> None:
         """Play these faults; their times count from now on."""
         async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
@@ -157,7 +168,7 @@ async def _demo(seconds: int, rate_per_s: int, folder: Path, seed: int) -> int:
             daemon = Daemon(config, SystemClock(), random.Random(seed))
             tallies = await run_and_tally(daemon, simulator, seconds, console, has_listing=True)
     console.print(tally_table(tallies, daemon, seconds))
-    place = await demo_listing.bundle_of(config, 0)
+    place = demo_listing.bundle_of(config)
     if place is None:
         console.print(demo_listing.UNPROVEN, soft_wrap=True)
     else:
@@ -189,7 +200,8 @@ async def run_and_tally(
     daemon.at_end = at_end
     async with trio.open_nursery() as nursery:
         await nursery.start(watch_signals, daemon)
-        nursery.start_soon(_steer, daemon, simulator, seconds)
+        waits = console if has_listing else None
+        nursery.start_soon(_steer, daemon, simulator, seconds, waits)
         if has_listing:
             nursery.start_soon(_list_a_coin, daemon, simulator, int(seconds))
         if console is not None:
@@ -201,10 +213,15 @@ async def run_and_tally(
     return tallies
 
 
-async def _steer(daemon: Daemon, simulator: Simulator, seconds: float) -> None:
+async def _steer(
+    daemon: Daemon, simulator: Simulator, seconds: float, console: Console | None
+) -> None:
+    """``console``: where a listing's window is waited for, too, is said there."""
     await daemon.capturing.wait()
     with trio.move_on_after(seconds):
         await daemon.stop.wait()
+    if console is not None and not daemon.stop.is_set():
+        await demo_listing.until_published(daemon, console.print)
     await simulator.stop_generating()
     with trio.move_on_after(SETTLE_S):
         while True:

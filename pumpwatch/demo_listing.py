@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 import msgspec
@@ -15,6 +17,9 @@ from pumpwatch.listing.certificate import Certificate
 from pumpwatch.listing.verify import read_certificate
 from pumpwatch.listing_verbs import find_bundle
 
+if TYPE_CHECKING:
+    from pumpwatch.daemon import Daemon
+
 COIN = "INJ"  # every simulated venue has it, and no won market yet
 TITLE = f"인젝티브({COIN}) KRW 마켓 디지털 자산 추가"
 ARGUMENTS = ("--pump", COIN, "--pump-share", "0.05")
@@ -22,9 +27,11 @@ SIDE_S, SIDE_SHORT_S = 20, 5  # of the window; short where the demo is
 SHORT_S = 70
 PROVEN_S = 12  # detection, the venues' lists, applying, publishing
 POLL_S = 0.2
+PUBLISHED_S_MAX = (
+    90.0  # after the demo's time: a window is published 60 s after its end at the latest
+)
 UNPROVEN = (
     f"{COIN} was listed on the simulated Upbit; its window was not judged before the demo ended"
-    " (a daemon that goes on publishes it a minute after the notice at the latest)"
 )
 
 
@@ -55,14 +62,35 @@ async def publish_notice(control_url: str) -> None:
         answer.raise_for_status()
 
 
-async def bundle_of(config: Config, within_s: float) -> Path | None:
-    """The bundle once it is in place; None: not within that time."""
+def bundle_of(config: Config) -> Path | None:
+    """The bundle, if it is in place."""
     folder = config.data_dir / "listings"
-    with trio.move_on_after(within_s):
-        while not list(folder.glob(f"{COIN}_*/event.json")):  # noqa: ASYNC110
+    return find_bundle(config, COIN) if list(folder.glob(f"{COIN}_*/event.json")) else None
+
+
+async def until_published(daemon: Daemon, tell: Callable[[str], object]) -> None:
+    """Wait for the bundle, at most ``PUBLISHED_S_MAX``; say what for, whenever that changes."""
+    told = ""
+    with trio.move_on_after(PUBLISHED_S_MAX):
+        while bundle_of(daemon.config) is None:
+            text = _waits_for(daemon)
+            if text != told:
+                tell(text)
+                told = text
             await trio.sleep(POLL_S)
-        return find_bundle(config, COIN)
-    return None
+
+
+def _waits_for(daemon: Daemon) -> str:
+    desk = daemon.listing_desk
+    lives = desk.book.lives([event.key for event in daemon.listing.book.all()]) if (
+        desk is not None and daemon.listing is not None) else []  # fmt: skip
+    if not lives:
+        return f"waiting until the notice of {COIN} is seen"
+    end_s = (lives[0].window.to_ns - daemon.clock.wall_ns()) / 1e9
+    if end_s > 0:
+        return f"waiting for the end of {COIN}'s window"
+    missing = "; ".join(lives[0].missing) or "its rows are being proven"
+    return f"waiting for the proof of {COIN}'s window: {missing}"
 
 
 def certificate_table(certificate: Certificate) -> Table:

@@ -1,7 +1,8 @@
-"""Pausing and resuming a feed while the daemon runs (``feeds pause``, ``feeds resume``).
+"""Pausing, resuming and renewing a feed while the daemon runs (``feeds pause|resume|renew``).
 
 A paused feed has closed its connections by handshake, what they brought is stored; it stays away
-until it is resumed or the daemon starts again.
+until it is resumed or the daemon starts again. A renewed one has new connections in the place of
+the old ones, each of which ended only when its successor had delivered.
 """
 
 from __future__ import annotations
@@ -54,6 +55,12 @@ class FeedSwitch:
             await self._changed.wait()
             nursery.cancel_scope.cancel()
 
+    def renew(self) -> int:
+        """New connections, one after the other; returns how many. Raises UsageError."""
+        if not self._is_on:
+            raise UsageError(f"feed {self._feed.spec.name}: it is paused")
+        return self._feed.renew()
+
     def turn(self, *, on: bool) -> bool:
         """Turn it; returns False where it stood so already."""
         if on == self._is_on:
@@ -71,19 +78,22 @@ async def _cancel_after(event: trio.Event, scope: trio.CancelScope) -> None:
 
 
 def offer_switches(desk: ActionDesk, switches: Mapping[str, FeedSwitch]) -> None:
-    """Make ``pause_feed`` and ``resume_feed`` actions of the HTTP interface."""
+    """Make ``pause_feed``, ``resume_feed``, ``renew_feed`` actions of the HTTP interface."""
 
     def turning(*, on: bool) -> Callable[[Mapping[str, str]], Awaitable[str]]:
         async def turn(arguments: Mapping[str, str]) -> str:
-            name = arguments["feed"]
-            if name not in switches:
-                raise UsageError(f"feed {name[:40]!r}: {_known(list(switches))}")
+            name = _feed_of(arguments, switches)
             changed = switches[name].turn(on=on)
             word = "resumed" if on else "paused"
             await trio.lowlevel.checkpoint()
             return f"{name} is {word}" if changed else f"{name} was {word} already"
 
         return turn
+
+    async def renew(arguments: Mapping[str, str]) -> str:
+        name = _feed_of(arguments, switches)
+        await trio.lowlevel.checkpoint()
+        return f"{name}: {switches[name].renew()} connections get a successor, one after the other"
 
     wanted = {"feed": "which one, as okx_spot"}
     desk.add(
@@ -95,6 +105,18 @@ def offer_switches(desk: ActionDesk, switches: Mapping[str, FeedSwitch]) -> None
         "resume_feed",
         Action(help="Record a paused feed again.", arguments=wanted, run=turning(on=True)),
     )
+    desk.add(
+        "renew_feed",
+        Action(help="Replace a feed's connections; each ends when its successor has delivered.",
+               arguments=wanted, run=renew),
+    )  # fmt: skip
+
+
+def _feed_of(arguments: Mapping[str, str], switches: Mapping[str, FeedSwitch]) -> str:
+    name = arguments["feed"]
+    if name not in switches:
+        raise UsageError(f"feed {name[:40]!r}: {_known(list(switches))}")
+    return name
 
 
 def _known(names: Sequence[str]) -> str:

@@ -131,14 +131,21 @@ def database_part(database: DatabaseStanding) -> Part:
 
     if database.suspended_tables:
         return part("down", f"suspended: {', '.join(database.suspended_tables)}")
-    if database.silent_s is None:
-        return part("down", "it has not answered yet")
-    if database.state == "down" or database.silent_s > DATABASE_SILENT_S_MAX:
-        return part("down", f"no answer for {database.silent_s:.0f} s")
+    if silence := database_silence(database):
+        return part("down", silence)
     if database.pending_rows and database.pending_s > PENDING_S_MAX:
         waiting = f"{database.pending_rows:,} rows have waited for {database.pending_s:.0f} s"
         return part("down", waiting)
     return part("ok", f"{database.pending_rows:,} rows pending")
+
+
+def database_silence(database: DatabaseStanding) -> str:
+    """In words; empty while it answers."""
+    if database.silent_s is None:
+        return "it has not answered yet"
+    if database.state == "down" or database.silent_s > DATABASE_SILENT_S_MAX:
+        return f"no answer for {database.silent_s:.0f} s"
+    return ""
 
 
 def _balance(standing: Standing) -> Part:

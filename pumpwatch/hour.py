@@ -30,7 +30,9 @@ log = structlog.get_logger()
 
 EXPIRE_S = 1.0
 COUNT_NS = 15 * 10**9  # between two looks at every instrument's coverage
-LOAD_SLICE_NS = 10**9  # of one question while rows are read back
+LOAD_SLICE_NS = 10**9  # of the first question while rows are read back; the least of any
+LOAD_SLICE_NS_MAX = 16 * 10**9
+LOAD_SLICE_ROWS = 20_000  # a question that brings far fewer is followed by one about a longer time
 LOAD_ROWS = 2_000  # taken in at once: some ms in which nothing else runs
 LOAD_REST = 1.0  # pauses as long as the question took: the table has rows to apply
 TIME_MIN_NS = -(2**62)
@@ -183,14 +185,17 @@ class Hour:
         if self.recent is None:
             return
         from_ns = at_ns = until_ns - self._window_ns
+        slice_ns = LOAD_SLICE_NS
         try:
-            from_ns = at_ns = await self._load_from_ns(sql, until_ns)
+            from_ns, expected_rows = await self._load_from_ns(sql, until_ns)
+            at_ns = from_ns if expected_rows else until_ns
             while at_ns < until_ns:
                 asked_s = trio.current_time()
-                end_ns = min(at_ns + LOAD_SLICE_NS, until_ns)
+                end_ns = min(at_ns + slice_ns, until_ns)
                 rows = await sql.query(LOAD_SQL, [at_ns, end_ns])
                 await self._take(rows, at_ns, end_ns)
                 at_ns = end_ns
+                slice_ns = _next_slice_ns(slice_ns, len(rows))
                 await trio.sleep((trio.current_time() - asked_s) * LOAD_REST)
         except PumpWatchError as error:
             log.warning("hour_not_loaded", message=str(error), rows=self.loaded_rows)
@@ -202,17 +207,19 @@ class Hour:
                     self.recent.load(feed.number, number, from_ns, at_ns, ())
         log.info("hour_loaded", rows=self.loaded_rows)
 
-    async def _load_from_ns(self, sql: SqlAccess, until_ns: int) -> int:
-        """So far back that the rows fit into half of the memory, and are no more than LOAD_MAX."""
+    async def _load_from_ns(self, sql: SqlAccess, until_ns: int) -> tuple[int, int]:
+        """So far back that the rows fit into half of the memory, and are no more than LOAD_MAX.
+
+        Returns the begin and the rows, 0 if the table holds none.
+        """
         assert self.recent is not None
         rows_max = min(LOAD_MAX, self._max_bytes // ROW_BYTES // 2)
         span_ns = self._window_ns
-        while span_ns > LOAD_SLICE_NS:
+        while True:
             [(rows,)] = await sql.query(COUNT_SQL, [until_ns - span_ns, until_ns])
-            if rows <= rows_max:
-                break
+            if rows <= rows_max or span_ns <= LOAD_SLICE_NS:
+                return until_ns - span_ns, rows
             span_ns //= 2
-        return until_ns - span_ns
 
     async def _take(self, rows: list[tuple[object, ...]], from_ns: int, to_ns: int) -> None:
         assert self.recent is not None
@@ -238,6 +245,12 @@ class Hour:
             if taken >= LOAD_ROWS:
                 taken = 0
                 await trio.lowlevel.checkpoint()
+
+
+def _next_slice_ns(slice_ns: int, rows: int) -> int:
+    if rows > LOAD_SLICE_ROWS:
+        return max(slice_ns // 2, LOAD_SLICE_NS)
+    return min(slice_ns * 2, LOAD_SLICE_NS_MAX) if 2 * rows < LOAD_SLICE_ROWS else slice_ns
 
 
 def _without(spans: Spans, from_ns: int, to_ns: int) -> Spans:

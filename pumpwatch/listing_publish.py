@@ -11,6 +11,7 @@ import polars as pl
 import structlog
 import trio
 
+from pumpwatch.errors import ServerError
 from pumpwatch.listing.archive import Archive, read_map
 from pumpwatch.listing.bundle import CERTIFICATE, TRADES, BundleDraft, file_digest, seal
 from pumpwatch.listing.certificate import Certificate, FeedEvidence, certify
@@ -32,6 +33,7 @@ log = structlog.get_logger()
 
 BARS_BEFORE_NS = 86_400 * SECOND_NS
 MARKET_COINS = ("BTC", "ETH")
+MARKET_SYMBOL = "BTCUSDT"
 ROW_CHARACTERS_MAX = 12_000  # of the certificate in the table: the whole one lies in the bundle
 in_thread = trio.to_thread.run_sync
 
@@ -112,15 +114,15 @@ class Publisher:
         async for frame in read_pieces(self._sql, symbols, from_ns, end_ns, names_of(views)):
             await in_thread(draft.add, frame)
         if not is_kept:
+            await self._add_past(draft, views, symbols, end_ns)
             return
         others = sorted({f"{coin}USDT" for coin in MARKET_COINS} - set(symbols))
         for symbol in others:
             async for frame in read_pieces(self._sql, [symbol], from_ns, end_ns, {}):
                 await in_thread(draft.add_other, frame)
-        bars = await read_bars(
-            self._sql, [*symbols, *others], window.at_ns - BARS_BEFORE_NS, end_ns
-        )
-        await in_thread(draft.add_bars, bars)
+        first_ns = window.at_ns - BARS_BEFORE_NS
+        async for bars in read_bars(self._sql, [*symbols, *others], first_ns, end_ns):
+            await in_thread(draft.add_bars, bars)
         kept = KeptWindow(
             name="/".join(draft.event.key), symbols=(*symbols, *others), from_ns=from_ns,
             to_ns=end_ns, is_kept=False,
@@ -128,6 +130,23 @@ class Publisher:
         partitions = [p for p in await read_partitions(self._sql, "trades") if kept.overlaps(p)]
         if not await copy_window(self._sql, kept, partitions):
             log.warning("kept_span_differs", window=kept.name)
+
+    async def _add_past(
+        self, draft: BundleDraft, views: Sequence[FeedView], symbols: Sequence[str], end_ns: int
+    ) -> None:
+        """What the report holds the last minutes against: the coin's bars, and BTC's of one feed.
+
+        The proof does not hang on it.
+        """
+        first_ns = draft.window.at_ns - BARS_BEFORE_NS
+        recorded = next((view.feed for view in views if view.state is not None), "")
+        asked = [(symbols, ""), ([MARKET_SYMBOL], recorded)]
+        try:
+            for wanted, feed in asked:
+                async for bars in read_bars(self._sql, wanted, first_ns, end_ns, feed=feed):
+                    await in_thread(draft.add_bars, bars)
+        except ServerError as error:
+            log.warning("listing_past_unread", bundle=draft.folder.name, message=str(error))
 
     async def _certify(
         self, draft: BundleDraft, life: WindowLife, views: Sequence[FeedView],

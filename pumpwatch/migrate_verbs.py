@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from pathlib import Path
 
@@ -13,6 +13,9 @@ import trio
 from pumpwatch.clock import SystemClock
 from pumpwatch.config import Config
 from pumpwatch.errors import UsageError
+from pumpwatch.listing.archive import Archive
+from pumpwatch.listing.verify import read_certificate
+from pumpwatch.listing_verbs import export
 from pumpwatch.migrate.event_folder import EventFolder, find_folders
 from pumpwatch.migrate.frames import check_client, frame_sender
 from pumpwatch.migrate.importer import FolderReport, Importer, Values
@@ -106,6 +109,32 @@ def summary(reports: list[FolderReport]) -> str:
 
 def _spool_is_empty(config: Config) -> bool:
     return not holds_rows(config.data_dir / "spool")
+
+
+# --- back -----------------------------------------------------------------------------------------
+
+
+def export_bundles(config: Config, target: Path, names: Sequence[str]) -> list[dict[str, object]]:
+    """Bundles below ``target`` as the original wrote events; all of them where none is named.
+
+    A folder that is there is left alone: it may be the original's own. Raises BundleError, OSError.
+    """
+    archive = Archive(config.data_dir)
+    places = [archive.find(name) for name in names] if names else archive.bundles()
+    rows: list[dict[str, object]] = []
+    for place in places:
+        certificate, _ = read_certificate(place)
+        out = target / place.resolve().name
+        is_there = out.exists()
+        if not is_there:
+            export(place, target, "original")
+        rows.append(
+            {
+                "folder": str(out), "state": "there" if is_there else "written",
+                "symbol": certificate.symbol, "rows": certificate.rows,
+            }
+        )  # fmt: skip
+    return rows
 
 
 # --- comparison and stages ------------------------------------------------------------------------

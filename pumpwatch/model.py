@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Protocol
 
 import msgspec
+
+COIN = re.compile(r"[A-Z0-9]{1,15}")  # as the boards write one
 
 
 class Instrument(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,8 +133,11 @@ class FeedName(Protocol):
 class SideSink(Protocol):
     """Where everything but trades goes: quarantine and the ledger, seen from the capture side."""
 
-    def keep(self, feed: FeedName, reason: str, raw: bytes, rows: int, detail: str = "") -> None:
-        """Put a message that could not be read, or had refused rows, into quarantine."""
+    def keep(self, feed: FeedName, reason: str, raw: bytes, rows: int, detail: str = "") -> bool:
+        """Put a message that could not be read, or had refused rows, into quarantine.
+
+        False: only its kind is told; there is no room for it as a whole.
+        """
         ...
 
     def gaps(self, rows: Iterable[Gap]) -> None:

@@ -48,7 +48,7 @@ class Monitor:
         while True:
             self.look()
             self.write()
-            self._daemon.side.quarantine.flush()
+            self._daemon.side.look()
             if trio.current_time() >= line_at_s:
                 line_at_s += self._daemon.config.system.status_interval_s
                 self._log_line()

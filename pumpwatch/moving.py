@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
+from pumpwatch.answering import reader_sql
 from pumpwatch.dashboard.actions import Action, ActionDesk
+from pumpwatch.dashboard.windows import WindowAsker
 from pumpwatch.errors import ServerError, UsageError
 from pumpwatch.migrate.desk import MigrationDesk, load_place
 from pumpwatch.migrate.importer import Values
 from pumpwatch.migrate.legacy_store import LegacyStore
+from pumpwatch.migrate.reads import MovingReads
 from pumpwatch.migrate.shadow import Shadow
 from pumpwatch.migrate.stages import Place, Refusal
 from pumpwatch.migrate_verbs import FOLDER, STATUS_FILE, old_store, read_values
@@ -38,6 +41,7 @@ class Moving:
         self.store: LegacyStore | None = None
         self._daemon = daemon
         self._rng = random.Random(daemon.rng.getrandbits(64))
+        self._reads: MovingReads | None = None
         if daemon.config.migration.shadow is not None:
             self._offer(daemon.desk)
 
@@ -53,6 +57,15 @@ class Moving:
                 arguments={"whole?": "yes: all reads to the old store"}, run=self._roll_back,
             ),
         )  # fmt: skip
+
+    def windows(self) -> WindowAsker:
+        """Who is asked for windows: the one reader, or, where reads move, what stands before it."""
+        daemon = self._daemon
+        if daemon.config.migration.shadow is None:
+            return daemon.answers.windows
+        if self._reads is None:
+            self._reads = MovingReads(daemon.answers.windows, daemon.clock)
+        return self._reads
 
     @property
     def told(self) -> dict[str, str]:
@@ -72,6 +85,7 @@ class Moving:
             return
         await replayed()
         sql = Sql(daemon.server.address)
+        readonly = reader_sql(daemon.server.address)
         try:
             place, values = await self._load(sql)
             folder = config.data_dir / FOLDER
@@ -81,12 +95,16 @@ class Moving:
                 config.migration, place, shadow, daemon.clock, SpoolSink(daemon.side),
                 folder / STATUS_FILE, self._disk_percent,
             )  # fmt: skip
+            asked = self.windows()
+            assert isinstance(asked, MovingReads)
+            asked.begin(self.desk, self.store, readonly)
             percent = self.desk.migration.read_percent
             log.info("migration", stage=place.stage, read_percent=percent)
             await self.desk.run()
         finally:
             with trio.move_on_after(CLOSE_S_MAX, shield=True):
                 await sql.aclose()
+                await readonly.aclose()
 
     def _disk_percent(self) -> float:
         upkeep = self._daemon.caretaker.upkeep

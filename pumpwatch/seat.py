@@ -204,6 +204,7 @@ class Seat:
             balance=self._daemon.monitor.balance(feed),
             connections=[_connection(connection) for connection in feed.connections],
             backfill=backfill.standing(name) if backfill else None,
+            change=feed.shape.named(now_ns),
         )
 
     def _look_at_detectors(self, now_ns: int) -> list[DetectorStanding]:

@@ -75,6 +75,7 @@ class FeedStanding(msgspec.Struct, frozen=True, kw_only=True):
     balance: FeedBalance
     connections: list[ConnectionStanding]
     backfill: BackfillStanding | None = None  # None: switched off
+    change: str = ""  # what is other about messages that could not be read lately
 
 
 class HistogramStanding(msgspec.Struct, frozen=True, kw_only=True):

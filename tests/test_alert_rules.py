@@ -86,6 +86,7 @@ CASES: list[tuple[str, str, Standing]] = [
      with_feed("okx_spot", backfill=backfill(mute_symbols=["BTCUSDT"]))),
     ("symbol_mute", "okx_spot",  # many at once have one cause, and are told once
      with_feed("okx_spot", backfill=backfill(mute_symbols=["A", "B", "C", "D"]))),
+    ("messages_changed", "okx_spot", with_feed("okx_spot", change="px became a number")),
     ("rest_times_differ", "okx_spot", with_feed("okx_spot", backfill=backfill(times_apart=1))),
     ("window_differs", "", standing(hour=HourStanding(comparisons=9, differences=1))),
     ("balance_broken", "okx_spot", standing(differences=["okx_spot: road: 5 parsed"])),
@@ -94,6 +95,7 @@ CASES: list[tuple[str, str, Standing]] = [
     ("spool_stopped", "", standing(spool=spool(state="failing"))),
     ("spool_damaged", "", standing(spool=spool(damaged=1))),
     ("database_down", "", standing(database=database(state="down"))),
+    ("database_down", "", standing(database=database(state="down", silent_s=50.0, pending_s=51.0))),
     ("database_suspended", "trades", standing(database=database(suspended_tables=["trades"]))),
     ("database_lagging", "", standing(database=database(pending_s=31.0))),
     ("writer_faulty", "trades", standing(writers=[

@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pumpwatch.capacity import Host, cpu_cores, plan
+from pumpwatch import capacity
+from pumpwatch.capacity import DAY_S, Host, cpu_cores, plan
+
+MANUAL = (Path(__file__).parents[1] / "docs/capacity.md").read_text()
 
 HOST = Host(
     processors=4, disk_free_bytes=800 * 2**30, hour_bytes=2**30, window_s=3600,
@@ -36,3 +42,38 @@ def test_more_rows_never_fit_better(one: float, other: float) -> None:
     before, after = states(low), states(high)
     assert all(ORDER.index(after[what]) >= ORDER.index(before[what]) for what in before)
     assert cpu_cores(low) <= cpu_cores(high)
+
+
+def test_the_manual_has_the_costs_that_are_reckoned_with() -> None:
+    stated = dict(re.findall(r"^\| `([A-Z_]+)` \| (\S+) \|", MANUAL, re.MULTILINE))
+    costs = {
+        name: value
+        for name, value in vars(capacity).items()
+        if name.endswith(("_PER_ROW", "_CORES")) and name.isupper()
+    }
+    assert {name: float(text) for name, text in stated.items()} == costs
+
+
+def gib(text: str) -> float:
+    value, unit = text.replace(",", "").split()
+    return float(value) * {"GiB": 1, "TiB": 1024}[unit]
+
+
+def test_the_manual_s_hosts_are_reckoned_right() -> None:
+    rows = re.findall(
+        r"^\| ([\d,]+) \| ([\d.]+) Mbit/s \| ([\d.]+) \| (.+?) \|$", MANUAL, re.MULTILINE
+    )
+    assert len(rows) >= 3
+    for rate_text, mbit, cores, sizes in rows:
+        rate = float(rate_text.replace(",", ""))
+        day_rows = rate * DAY_S
+        assert abs(float(mbit) - rate * capacity.WIRE_BYTES_PER_ROW * 8 / 1e6) < 0.06
+        assert abs(float(cores) - cpu_cores(rate)) < 0.006
+        wanted = (
+            rate * 3600 * capacity.MEMORY_BYTES_PER_ROW,
+            day_rows * capacity.TABLE_BYTES_PER_ROW,
+            day_rows * (capacity.RETENTION_DAYS - 1) * capacity.PARQUET_BYTES_PER_ROW,
+            day_rows * capacity.RETENTION_DAYS * capacity.BACKUP_BYTES_PER_ROW,
+        )
+        for text, size_bytes in zip(sizes.split(" | "), wanted, strict=True):
+            assert abs(gib(text) / (size_bytes / 2**30) - 1) < 0.05, (rate, text)

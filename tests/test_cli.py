@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent
 MANUAL = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
 VERBS = ("run", "init", "demo", "check", "doctor", "status", "trades", "gaps", "listings", "backup",
          "retention", "migrate", "upgrade", "secrets", "proof", "schema", "sql", "capacity",
-         "feeds", "alerts", "verify", "replay", "lake", "completion", "sim", "drill",
+         "feeds", "alerts", "quarantine", "verify", "replay", "lake", "completion", "sim", "drill",
          "version")  # fmt: skip
 
 

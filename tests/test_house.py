@@ -36,13 +36,14 @@ ROOTS = {
     "backfilling", "verify", "verify_book", "verify_stored", "verify_rest", "cli_verify",
     "answering", "hour", "trades_verb",
     "cli", "cli_alerts", "cli_seat", "cli_check", "cli_data", "cli_gaps", "cli_print", "cli_run",
-    "cli_listings", "cli_migrate", "migrate_verbs", "moving", "cli_backup", "cli_retention",
+    "cli_listings", "cli_migrate", "cli_quarantine", "quarantine_orders", "reading_again",
+    "migrate_verbs", "moving", "cli_backup", "cli_retention",
     "cli_drill", "upkeep_verbs", "drills",
     "__main__", "venues_page", "caretaker", "caretaker_orders", "daemon_orders", "release",
     "restored", "upgrade_verb", "cli_upgrade", "online", "cli_examples",
-    "listing_desk", "listing_view", "listing_publish", "listing_verbs", "demo_listing",
-    "venue_lists", "cli_bundles", "cli_completion", "replay_verb", "cli_replay",
-    "cli_study", "cli_lake",
+    "listing_desk", "listing_order", "listing_view", "listing_publish", "listing_verbs",
+    "demo_listing", "venue_lists", "cli_bundles", "cli_completion", "replay_verb",
+    "cli_replay", "cli_study", "cli_lake",
 }  # fmt: skip
 MAY_IMPORT = {
     "_fast": BASE,
@@ -53,6 +54,7 @@ MAY_IMPORT = {
     "capture": BASE | {"_fast", "venues", "rest", "turnstile", "dialling"},
     "store": BASE | {"_fast", "rest"},  # never capture, nor the reverse
     "listing": BASE | {"store", "rest", "dialling"},
+    "report": BASE | {"listing"},
     "migrate": BASE | {"store", "listing"},
     "research": BASE | {"store", "listing"},
     "sim": BASE,  # an independent reading of what venues send: shares no code with venues/
@@ -71,7 +73,10 @@ SANS_IO = {
     "store/window_instruments.py", "store/window_cache.py", "store/retention_plan.py",
     "store/backup_manifest.py", "listing/window.py", "listing/certificate.py",
     "listing/evidence.py", "listing/canonical.py", "listing/messages.py",
-    "listing/legacy_json.py", "venues/spec.py", "venues/binance.py",
+    "listing/legacy_json.py", "report/pumps.py", "report/figures.py", "report/movers.py",
+    "report/before.py", "report/buying.py", "report/document.py", "report/words.py",
+    "report/format.py", "report/terminal.py", "report/refined.py", "report/charts.py", "report/page_tables.py",
+    "report/study.py", "venues/spec.py", "venues/binance.py",
     "venues/bybit.py", "venues/okx.py", "venues/kucoin.py", "venues/gate.py", "venues/phemex.py",
 }  # fmt: skip
 IO_MODULES = {"trio", "trio_websocket", "httpx", "socket", "psycopg", "time", "os", "subprocess"}

@@ -55,6 +55,7 @@ WIDE = Allowance(key="okx", units=100, per_s=1.0, burst=100)
 def feed(name: str = "okx_spot", limits: Allowance = WIDE, **changes: object) -> FeedSpec:
     facts: dict[str, object] = {
         "name": name, "exchange": "okx", "market_type": "spot", "parser": parse_okx.SPOT,
+        "example": b"{}",
         "websocket_url": "wss://ws.invalid", "rest_url": "http://venue.invalid",
         "subscribe": Subscribe(text="{args}", arg="{symbol}", symbols_per_request_max=1),
         "read_reply": lambda _: Reply(ReplyKind.NOTICE), "keepalive": Keepalive(silence_s=30),

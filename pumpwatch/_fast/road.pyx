@@ -14,13 +14,14 @@ from pumpwatch._fast.ilp cimport (
 from pumpwatch._fast.instruments cimport NO_INSTRUMENT, Instrument, hash_bytes
 from pumpwatch._fast.ordinals cimport ordinals_free, ordinals_new, ordinals_take
 from pumpwatch._fast.members cimport Value, read_decimal
-from pumpwatch._fast.parser cimport batch_free, batch_init
+from pumpwatch._fast.parser cimport batch_free, batch_init, parse_message
 from pumpwatch._fast.ring cimport ORIGIN_BACKFILL, ORIGIN_STREAM
 from pumpwatch._fast.sequence cimport (
     VERDICT_JUMP, VERDICT_REPEAT, VERDICT_RESET, Position, Verdict, observe_id, observe_range,
 )
+from pumpwatch._fast.trade cimport PARSE_TRADES, ParseStatus
 
-from pumpwatch._fast.parser import KIND_NAMES
+from pumpwatch._fast.parser import KIND_NAMES, STATUS_NAMES
 
 REFUSALS = {1: "unknown_symbol", 2: "time", 3: "overflow", 4: "memory"}
 NEWS_NAMES = ("id_jump", "id_reset", "merged_range", "unaligned")
@@ -436,6 +437,50 @@ cdef class FeedRoad:
             self.instruments.instruments[trade.instrument].received_ns = received_ns
         self.last_exchange_ns = last_exchange_ns
         return refusal
+
+    # --- messages of the stream that nobody could read then -------------------------------------------
+
+    def begin_again(self):
+        """Before the first of several messages that are read again: ordinals count from 0 (R6)."""
+        cdef uint32_t i
+        for i in range(self.past.capacity):
+            if self.past.ordinals[i] != NULL:
+                ordinals_free(self.past.ordinals[i])
+                self.past.ordinals[i] = NULL
+
+    def take_again(self, bytes message, int64_t received_ns, int64_t now_ns):
+        """Read a whole message that came at ``received_ns`` and could not be read then.
+
+        Its rows go the way of the stream's, as origin=backfill, with that time as received_at; in the
+        memory hour they arrive now. Returns ``(verdict, new, repeated, refused)``: the parser's
+        verdict ("trades", "other", "malformed", "full") and rows. Holes that they show are in
+        ``take_backfill_news``. Raises ValueError for a time that is none.
+        """
+        cdef const char* text = message
+        cdef Py_ssize_t i, size = len(message)
+        cdef int64_t passed = self.counts.passed, repeated = self.counts.repeated, refused = 0
+        cdef ParseStatus status
+        if not 0 < received_ns <= now_ns:
+            raise ValueError(f"received_ns {received_ns}, now_ns {now_ns} are no times")
+        status = parse_message(self.parser.run, text, size, &self.batch)
+        if status != PARSE_TRADES:
+            return STATUS_NAMES[<int>status], 0, 0, 0
+        self.past.receive_ns = now_ns
+        self.past.received_bytes = render_received(self.past.received, received_ns)
+        if not lane_reserve(&self.past, self.instruments.count):
+            raise MemoryError("no room for a message that is read again")
+        for i in range(self.batch.count):
+            self.batch.trades[i].is_backfill = 1
+            self.batch.trades[i].instrument = self.instruments.find(
+                self.batch.trades[i].symbol, self.batch.trades[i].symbol_bytes)
+        if self.batch.count and self.batch.trades[0].id == NULL:
+            self.count_ordinals(&self.past)
+        for i in range(self.batch.count):
+            refused += self.take_past(&self.batch.trades[i], self.row_ordinals[i]) != REFUSED_NOT
+        self.counts.quarantined += refused
+        passed = self.counts.passed - passed
+        self.counts.backfilled += passed
+        return STATUS_NAMES[<int>status], passed, self.counts.repeated - repeated, refused
 
     def take_backfill_news(self):
         """Holes that REST's rows showed since the last call, as ``Intake.take_news`` tells them.

@@ -20,6 +20,7 @@ from pumpwatch.capture.ledger import Ledger
 from pumpwatch.capture.mend_by_id import ById
 from pumpwatch.capture.mend_by_time import QUIET_NS, ByTime
 from pumpwatch.capture.open_gaps import ID_RESET
+from pumpwatch.capture.reach import Reach
 from pumpwatch.capture.row_rates import RowRates
 from pumpwatch.errors import PumpWatchError, ServerError, VenueError
 from pumpwatch.model import Gap
@@ -50,6 +51,8 @@ class FeedBackfill:
         self.rates = RowRates(feed.table)
         self.asker = Asker(feed, rest, held, has_api_key=has_api_key, rows_per_s=self.rates)
         self.by_time = ByTime(self.asker)
+        self.reach = Reach()
+        self.probe_at_s = -math.inf  # while nothing is answered: not before (trio's clock)
         self._by_id = ById(self.asker)
         self._progress: dict[str, Progress] = {}
 
@@ -104,6 +107,7 @@ class FeedBackfill:
             else:
                 await self.by_time.look(gap, progress, priority)
             progress.failures = progress.refusals = 0
+            self._wake()
         except (VenueError, ServerError) as error:
             self._note_failure(gap, progress, error)
         current = self.feed.ledger.find(gap.gap_id)
@@ -116,13 +120,32 @@ class FeedBackfill:
     def _note_failure(self, gap: Gap, progress: Progress, error: PumpWatchError) -> None:
         progress.failures += 1
         progress.refusals = 0 if error.retry else progress.refusals + 1
-        log.warning("backfill_failed", feed=self.feed.spec.name, symbol=gap.symbol,
-                    gap=gap.gap_id, failures=progress.failures, message=str(error))  # fmt: skip
+        was_down = self.reach.is_down
+        if error.retry and isinstance(error, VenueError):
+            self.reach.failed(gap.gap_id)
+            self.probe_at_s = trio.current_time() + self.reach.pause_s
+        if not was_down:  # else the last line said it for all
+            log.warning("backfill_failed", feed=self.feed.spec.name, symbol=gap.symbol,
+                        gap=gap.gap_id, failures=progress.failures, message=str(error),
+                        is_down=self.reach.is_down)  # fmt: skip
         is_open = self.feed.ledger.find(gap.gap_id) is not None
         if progress.refusals >= REFUSALS_MAX and gap.to_ns and is_open:
             self.asker.close_lost(gap.gap_id, f"the venue refuses: {str(error)[:200]}")
 
+    def _wake(self) -> None:
+        """The venue answers: what failed while it did not is due now, and sockets may dial."""
+        woken = self.reach.answered()
+        for gap_id in woken:
+            if self.feed.ledger.find(gap_id) is not None:
+                self._progress.setdefault(gap_id, Progress()).failures = 0
+                self.feed.ledger.postpone(gap_id, 0)
+        if woken:
+            log.info("venue_answers_again", feed=self.feed.spec.name, holes=len(woken))
+            self.feed.dial_now()
+
     def _again_s(self, gap: Gap, progress: Progress) -> float:
+        if self.reach.is_down and not progress.refusals:
+            return self.reach.pause_s
         if progress.failures:
             longest_s = AGAIN_S_MAX * (4 if progress.refusals else 1)
             return min(longest_s, AGAIN_S_MIN * math.ldexp(1.0, min(progress.failures - 1, 8)))
@@ -132,6 +155,10 @@ class FeedBackfill:
         if quiet_s > 0:  # a second look before that proves nothing: the list may still grow
             return max(quiet_s + 0.1, min(AGAIN_S_MIN, self.depth_s(gap.symbol) / 4))
         return min(AGAIN_S_MAX, AGAIN_S_MIN * math.pow(1.5, min(progress.tries, 10)))
+
+    def is_asking(self, gap_id: str) -> bool:
+        """Whether this is a hole of ours that is being looked at, or was."""
+        return gap_id in self._progress
 
     def look_soon(self, gap_id: str) -> None:
         """Whatever was learned of this hole, look at it now."""
@@ -205,9 +232,16 @@ class Backfill:
     ) -> Iterable[tuple[tuple[float, ...], FeedBackfill, Gap]]:
         coins = self._wanted_coins()
         for one in feeds:
-            for gap in one.due():
-                if gap.gap_id not in self._looking:
-                    yield self.priority(one, gap, coins), one, gap
+            due = [
+                (self.priority(one, gap, coins), one, gap)
+                for gap in one.due()
+                if gap.gap_id not in self._looking
+            ]
+            if one.reach.is_down:  # one asks for all
+                is_time = trio.current_time() >= one.probe_at_s
+                is_asking = any(one.is_asking(gap_id) for gap_id in self._looking)
+                due = sorted(due, key=lambda item: item[0])[: int(is_time and not is_asking)]
+            yield from due
 
     def priority(self, one: FeedBackfill, gap: Gap, coins: frozenset[str]) -> tuple[float, ...]:
         """Lower goes first: wanted coins, then what is forgotten first."""

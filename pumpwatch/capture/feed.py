@@ -49,6 +49,8 @@ class FeedRun:
     ) -> None:
         self.feed = feed
         feed.subscribe_anew = self._subscribe_anew
+        feed.dial_now = self._dial_now
+        feed.renew = self._renew
         self.roster = Roster(known)
         self.slots: list[Slot] = []
         self._spec: FeedSpec = feed.spec
@@ -59,6 +61,7 @@ class FeedRun:
         self._stop = stop
         self._krw_coins = krw_coins
         self._copies = config.redundancy
+        self._to_renew: list[Slot] = []  # one after the other: a venue limits connections
         self._last_slot = 0
         self._gone: dict[str, tuple[int, float]] = {}  # rows then, and since when there was no more
         if config.redundancy > 1:
@@ -272,6 +275,18 @@ class FeedRun:
             if venue_symbol in slot.members:
                 slot.replace(venue_symbol)
 
+    def _dial_now(self) -> None:
+        for slot in self.slots:
+            slot.dial_now()
+
+    def _renew(self) -> int:
+        self._to_renew = list(self.slots)
+        return len(self._to_renew)
+
+    def _renew_next(self) -> None:
+        if self._to_renew and not any(slot.is_renewing for slot in self.slots):
+            self._to_renew.pop(0).renew()
+
     def _slots_of(self, instrument: Instrument) -> list[Slot]:
         return [slot for slot in self.slots if instrument.venue_symbol in slot.members]
 
@@ -296,6 +311,7 @@ class FeedRun:
     async def _look(self) -> None:
         while True:
             self.feed.look()
+            self._renew_next()
             await trio.sleep(LOOK_S)
 
     async def _ask_again(self) -> None:

@@ -13,6 +13,7 @@ from pumpwatch._fast.road import FeedRoad, VenueClock
 from pumpwatch.capture.agreement import Agreement
 from pumpwatch.capture.coverage import Coverage
 from pumpwatch.capture.ledger import Edge, Ledger, Position
+from pumpwatch.capture.message_shape import MessageShape
 from pumpwatch.capture.overlap import Listed
 from pumpwatch.clock import Clock
 from pumpwatch.model import Hole, Instrument, Record, RowSink, SideSink
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from pumpwatch.capture.flight import FlightRecorder, Tape
 
 FLUSH_BYTES = 256 * 1024  # a record; below it the 10 ms flush takes what there is
+MALFORMED, UNKNOWN_SYMBOL = "malformed", "unknown_symbol"  # reasons of the quarantine
 FIRST_TRADE_NS = 60 * 10**9  # without a row for so long, only the venue's word says that it is sent
 
 
@@ -73,7 +75,10 @@ class FeedState:
         self.clock = clock
         self.ledger = ledger
         self.coverage = Coverage()
-        self.subscribe_anew: Callable[[str], None] = lambda _: None  # who connects sets it
+        self.shape = MessageShape(spec.example)  # tells what is other about unreadable messages
+        self.subscribe_anew: Callable[[str], None] = lambda _: None  # who connects sets these
+        self.dial_now: Callable[[], None] = lambda: None  # no pause more: the venue answers again
+        self.renew: Callable[[], int] = lambda: 0  # another connection in each one's place
         self.flight: FlightRecorder | None = None
         # Told of symbols that nothing carried before: from which moment on they are.
         self.on_carried: Callable[[FeedState, list[str], int], None] = lambda *_: None
@@ -133,10 +138,12 @@ class FeedState:
 
     def take_quarantine(self, quarantine: list[tuple[str, bytes, int]]) -> None:
         """Keep what could not be read, with its reason; somebody's trades may be missing."""
+        now_ns = self.clock.wall_ns()
         for reason, raw, rows in quarantine:
-            self.side.keep(self.spec, reason, raw, rows)
-        if any(reason != "unknown_symbol" for reason, _, _ in quarantine):
-            self.ledger.unread(self.spec, self.clock.wall_ns())
+            change = self.shape.change(raw, now_ns) if reason == MALFORMED else ""
+            is_kept = self.side.keep(self.spec, reason, raw, rows, change)
+            if reason != UNKNOWN_SYMBOL:
+                self.ledger.unread(self.spec, now_ns, is_kept=is_kept)
 
     def take_news(self, news: list[News]) -> None:
         """Make holes that the road saw ledger rows, in front of the rows that showed them (R3)."""

@@ -48,6 +48,8 @@ CUTS = frozenset(
 NEXT_ID = "next_id"  # the first id that could be missing came by itself
 LATE = "late"  # the stream brought the missing ids after all
 REST = "rest"
+READ_AGAIN = "read_again"  # messages of the quarantine were read by a later parser
+NOT_KEPT = "not kept: the quarantine of this feed is full"
 NOT_OFFERED = "not_offered"  # the venue skips these ids itself (R2)
 
 Position = tuple[int, int, int, list[Ids]]  # seen_from, seen_to, last ns, missing
@@ -162,16 +164,36 @@ class Ledger:
         self._rows.send()
         return entry.gap.gap_id
 
-    def unread(self, feed: FeedName, at_ns: int) -> None:
-        """A message could not be read: whose trades were in it is not known (promise 5)."""
+    def unread(self, feed: FeedName, at_ns: int, *, is_kept: bool = True) -> None:
+        """A message could not be read: whose trades were in it is not known (promise 5).
+
+        ``is_kept``: it can be read again one day; else its row is lost once it has an end.
+        """
+        reason = "" if is_kept else NOT_KEPT
         for entry in self._rows.of_symbol(feed, ANY_SYMBOL):
-            if entry.gap.cause == QUARANTINE and at_ns - entry.gap.to_ns < UNREAD_STEP_NS:
-                if at_ns > entry.gap.to_ns:
+            gap = entry.gap
+            is_same = gap.cause == QUARANTINE and gap.reason == reason
+            if is_same and at_ns - gap.to_ns < UNREAD_STEP_NS:
+                if at_ns > gap.to_ns:
                     self._rows.change(entry, to_ns=at_ns + UNREAD_STEP_NS)
                     self._rows.send()
                 return
         from_ns, to_ns = at_ns - PROOF_LAG_NS, at_ns + UNREAD_STEP_NS
-        self.suspect(feed, ANY_SYMBOL, QUARANTINE, from_ns, to_ns)
+        self.suspect(feed, ANY_SYMBOL, QUARANTINE, from_ns, to_ns, reason)
+
+    def read_again(self, gap_id: str, rows: int, *, is_all: bool) -> None:
+        """Messages of a quarantine's row were read, with so many rows that nobody had brought.
+
+        ``is_all``: none of them is left.
+        """
+        entry = self._rows[gap_id]
+        rows += entry.gap.filled_rows
+        if is_all:
+            state = "filled" if rows else "empty"
+            self._rows.close(entry, state, READ_AGAIN, missing=rows, exact=True, filled_rows=rows)
+        elif rows != entry.gap.filled_rows:
+            self._rows.change(entry, filled_rows=rows)
+        self._rows.send()
 
     # --- what the road tells ----------------------------------------------------------------------
 
@@ -234,7 +256,11 @@ class Ledger:
 
         The rows that were seen must be on their way to the spool: a closing row goes behind them.
         """
+        now_ns = self._clock_ns()
         for entry in self._rows.of_feed(feed):
+            if entry.gap.reason == NOT_KEPT and entry.gap.to_ns < now_ns:
+                self._rows.close(entry, "lost", NOT_KEPT)
+                continue
             if not entry.gap.first_id or entry.is_of_old_ids:
                 continue
             position = position_of(entry.gap.symbol)

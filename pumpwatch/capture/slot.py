@@ -62,6 +62,7 @@ class Slot:
         self._lives: list[_Life] = []  # oldest first; two only while one takes over
         self._resting: ConnectionState | None = None  # shown while nothing is connected
         self._over = trio.Event()  # the stop, or no members left
+        self._hurry = trio.Event()  # ends the pause before the next connection
         self._reconnects = 0
 
     # --- symbols that come and go -----------------------------------------------------------------
@@ -93,6 +94,17 @@ class Slot:
                             symbol=mute)  # fmt: skip
                 life.connection.replace(f"nothing of {mute} comes")
 
+    @property
+    def is_renewing(self) -> bool:
+        """A successor is about to take over, or is not even subscribed."""
+        return len(self._lives) != 1 or not self._lives[0].connection.settled_ns
+
+    def renew(self) -> None:
+        """Another connection takes over, as before an end that the venue plans."""
+        for life in self._lives[-1:]:
+            if life.connection.settled_ns and not life.connection.leaving.is_set():
+                life.connection.replace("somebody asked for another one")
+
     def leave(self, venue_symbols: Iterable[str]) -> None:
         """Carry these no more."""
         gone = [name for name in venue_symbols if self.members.pop(name, None) is not None]
@@ -102,6 +114,7 @@ class Slot:
             self._show_wanted()
         if not self.members:
             self._over.set()
+            self._hurry.set()
 
     def _show_wanted(self) -> None:
         for life in self._lives:
@@ -134,12 +147,21 @@ class Slot:
                 old = life  # its end is announced: the next one takes over
                 continue
             self._reconnects += 1
+            self._hurry = trio.Event()
+            if self._over.is_set():
+                return
             with trio.move_on_after(backoff.next_s()):
-                await self._over.wait()
+                await self._hurry.wait()
+                backoff.reset()
+
+    def dial_now(self) -> None:
+        """The venue answers again: whoever waits to dial waits no longer."""
+        self._hurry.set()
 
     async def _watch_stop(self) -> None:
         await self._stop.wait()
         self._over.set()
+        self._hurry.set()
 
     async def _end_all(self) -> None:
         await self._over.wait()

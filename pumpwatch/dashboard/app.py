@@ -16,7 +16,7 @@ from litestar.params import QueryParameter
 
 from pumpwatch.clock import Clock
 from pumpwatch.config import Config
-from pumpwatch.dashboard import routes_page, routes_questions, routes_standing
+from pumpwatch.dashboard import routes_page, routes_questions, routes_reports, routes_standing
 from pumpwatch.dashboard.actions import ActionDesk, act, list_actions
 from pumpwatch.dashboard.answers import SharedAnswers
 from pumpwatch.dashboard.document import DocumentPlugin
@@ -25,9 +25,9 @@ from pumpwatch.dashboard.models import Refusal
 from pumpwatch.dashboard.parameters import ParameterError, refuse_unknown
 from pumpwatch.dashboard.questions import Questions
 from pumpwatch.dashboard.view import SeatView
+from pumpwatch.dashboard.windows import WindowAsker
 from pumpwatch.errors import PumpWatchError, StatementError, UsageError
 from pumpwatch.log import redact_text
-from pumpwatch.store.window_reader import Windows
 from pumpwatch.version import VERSION
 
 log = structlog.get_logger()
@@ -39,14 +39,14 @@ def make_app(
     seat: SeatView,
     shared: SharedAnswers,
     questions: Questions,
-    windows: Windows,
+    windows: WindowAsker,
     desk: ActionDesk,
 ) -> Litestar:
     """The application; it reads ``seat`` and asks ``questions`` and ``windows``."""
     return Litestar(
         route_handlers=[
             *routes_standing.HANDLERS, *routes_questions.HANDLERS, *routes_page.HANDLERS,
-            act, list_actions,
+            *routes_reports.HANDLERS, act, list_actions,
         ],
         guards=[_refuse_unknown_parameters],
         exception_handlers={

@@ -174,7 +174,9 @@ class _Answer:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message["headers"] = [*message.get("headers", ()), *HEADERS]
+            told = list(message.get("headers", ()))
+            names = {name for name, _ in told}  # a listing's report has a policy of its own
+            message["headers"] = [*told, *(one for one in HEADERS if one[0] not in names)]
         # Whole or not at all: cut off by the deadline in the middle of a message, Hypercorn and h11
         # disagree about where they are. The server bounds each send by itself (SEND_S_MAX).
         with trio.CancelScope(shield=True):

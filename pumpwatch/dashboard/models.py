@@ -155,7 +155,7 @@ class WindowAnswer(
     count: int
     limit: int
     truncated: bool
-    source: str  # memory, database, both
+    source: str  # memory, database, both; old_store while reads move
     feeds: list[WindowFeed]
 
 

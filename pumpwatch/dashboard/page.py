@@ -19,10 +19,10 @@ from pumpwatch.dashboard.routes_standing import BUILDERS
 from pumpwatch.dashboard.server import PageServer
 from pumpwatch.dashboard.tables import watch_tables
 from pumpwatch.dashboard.view import SeatView
+from pumpwatch.dashboard.windows import WindowAsker
 from pumpwatch.errors import PumpWatchError
 from pumpwatch.store.server import ServerAddress, write_runtime
 from pumpwatch.store.sql import Sql
-from pumpwatch.store.window_reader import Windows
 
 log = structlog.get_logger()
 
@@ -37,7 +37,7 @@ async def run_page(
     seat: SeatView,
     desk: ActionDesk,
     address: ServerAddress,
-    windows: Windows,
+    windows: WindowAsker,
     *,
     on_address: Callable[[str], None] = lambda url: None,
 ) -> None:
@@ -62,7 +62,7 @@ async def _serve(
     seat: SeatView,
     desk: ActionDesk,
     address: ServerAddress,
-    windows: Windows,
+    windows: WindowAsker,
     on_address: Callable[[str], None],
 ) -> None:
     token = ensure_token(config)

@@ -37,10 +37,9 @@ from pumpwatch.dashboard.parameters import (
     check_symbol,
 )
 from pumpwatch.dashboard.questions import OPEN_STATES, RECENT_NS, Questions
-from pumpwatch.dashboard.windows import feed_row, feeds_of
+from pumpwatch.dashboard.windows import WindowAsker, feed_row, feeds_of
 from pumpwatch.moments import iso_ns, parse_iso_ns
 from pumpwatch.store.window_model import WindowQuestion
-from pumpwatch.store.window_reader import Windows
 
 
 def _query(description: str, name: str | None = None, **schema: Any) -> QueryParameter:
@@ -102,7 +101,7 @@ async def trades_recent(
         return Response(
             TradesAnswer(trades=trades, count=len(trades), limit=rows_max, source="database")
         )
-    windows: Windows = state.windows
+    windows: WindowAsker = state.windows
     feeds = feeds_of(exchange, market_type)
     answer = await windows.recent(symbol, feeds, RECENT_NS, rows_max)
     head = TradesAnswer(
@@ -129,7 +128,7 @@ async def trades_window(
 ) -> Response[Any]:
     """Of a symbol, or of a coin on all feeds: around ``at``, or between ``from`` and ``to``."""
     config: Config = state.config
-    windows: Windows = state.windows
+    windows: WindowAsker = state.windows
     if (symbol is None) == (coin is None):
         raise ParameterError("symbol", "either symbol or coin")
     span = check_span(

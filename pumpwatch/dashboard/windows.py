@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from pumpwatch.config import FEED_NAMES
 from pumpwatch.dashboard.models import InstrumentRow, WindowFeed
 from pumpwatch.moments import iso_ns
-from pumpwatch.store.window_model import FeedAnswer
+from pumpwatch.store.window_model import FeedAnswer, WindowAnswer, WindowQuestion
+
+
+class WindowAsker(Protocol):
+    """Who is asked for windows; all raise ServerError and UsageError as Windows says."""
+
+    async def head(self, question: WindowQuestion, rows_max: int) -> tuple[WindowAnswer, bool]:
+        """At least the first ``rows_max`` rows, and whether there are more."""
+        ...
+
+    async def recent(
+        self, symbol: str, feeds: tuple[str, ...], span_ns: int, rows_max: int
+    ) -> WindowAnswer:
+        """The newest rows of a symbol."""
+        ...
 
 
 def feeds_of(exchange: str | None, market_type: str | None) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import random
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ import trio
 from pumpwatch.clock import SystemClock
 from pumpwatch.config import FEED_NAMES
 from pumpwatch.demo import Simulator
-from pumpwatch.drills.disk import VOLUME_MIB, ballast, volume
+from pumpwatch.drills.disk import SPOOL_MIB, ballast, volume
 from pumpwatch.drills.outcome import Order, Outcome
 from pumpwatch.drills.reckoning import reckon
 from pumpwatch.drills.relay import Relay, run_relay
@@ -214,7 +214,7 @@ async def run(order: Order) -> Outcome:
     feed = rng.choice(FEED_NAMES)
     data_dir = order.folder / "run" / "data"
     async with receiver() as (taker, port), run_relay() as relay:
-        with volume(data_dir, VOLUME_MIB):
+        with volume(data_dir, SPOOL_MIB):
             async with external_stage(
                 order.folder, rng.randrange(1 << 31), order.rate_per_s, toml=TOML.format(port=port)
             ) as parts:
@@ -288,7 +288,10 @@ async def _stop_the_database(console: Console, crowd: Crowd, server: ServerHandl
 async def _fill_the_disk(console: Console, data_dir: Path) -> None:
     """Not a byte is free where the spool lies."""
     since_s = trio.current_time()
-    with ballast(data_dir):
+    with ExitStack() as full:
+        # Making it takes seconds, and more on a busy machine: the crowd must go on asking, or its
+        # idle connections are closed under it.
+        await trio.to_thread.run_sync(full.enter_context, ballast(data_dir))
         await console.until_status("/readyz", 503, "disk full: readyz", FILL_S_MAX)
         await console.until_told("spool stopped", "disk full: told", since_s, ALERT_S_MAX)
     healed_s = trio.current_time()

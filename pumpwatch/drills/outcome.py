@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     count: int  # of whatever the drill counts: kills, outages, full disks
     rate_per_s: int
     with_backfill: bool = True  # False is a control: drills of holes must fail then
+    tell: Callable[[str], None] = lambda text: None  # progress, for people
 
 
 class Outcome(msgspec.Struct, kw_only=True):
@@ -37,10 +39,13 @@ class Outcome(msgspec.Struct, kw_only=True):
         if not holds:
             self.faults.append(rule)
 
-    def line(self, drill: str, seed: int, seconds: float) -> str:
-        """The JSON line."""
+    def line(
+        self, drill: str, seed: int, seconds: float, *, number: str = "", target: str = ""
+    ) -> str:
+        """The JSON line; ``target``: what had to hold beside missing 0 and duplicate 0."""
         document = {
-            "drill": drill, "seed": seed, "pass": self.is_good, "rows": self.rows,
+            "drill": drill, "number": number, "seed": seed, "target": target,
+            "pass": self.is_good, "rows": self.rows,
             "missing": self.missing, "duplicate": self.duplicate, "seconds": round(seconds, 1),
             **self.figures, "faults": self.faults,
         }  # fmt: skip

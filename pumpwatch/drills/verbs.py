@@ -15,10 +15,12 @@ from pumpwatch.drills.stage import DaemonProcess
 VERB_S_MAX = 600.0
 
 
-async def say(daemon: DaemonProcess, *words: str, **environ: str) -> tuple[int, Any, str]:
+async def say(
+    daemon: DaemonProcess, *words: str, as_json: bool = True, **environ: str
+) -> tuple[int, Any, str]:
     """Exit code, JSON (None where there is none), and the last line of what it complains of."""
     command = [sys.executable, "-m", "pumpwatch", *words]
-    command += ["--config", str(daemon.config_file), "--json"]
+    command += ["--config", str(daemon.config_file), *(["--json"] if as_json else [])]
     done = await trio.to_thread.run_sync(
         lambda: subprocess.run(
             command, capture_output=True, text=True, timeout=VERB_S_MAX, check=False,
@@ -26,5 +28,5 @@ async def say(daemon: DaemonProcess, *words: str, **environ: str) -> tuple[int, 
         )
     )  # fmt: skip
     lines = [line for line in done.stderr.splitlines() if line.startswith("pumpwatch: ")]
-    document = msgspec.json.decode(done.stdout) if done.stdout else None
+    document = msgspec.json.decode(done.stdout) if as_json and done.stdout else None
     return done.returncode, document, lines[-1] if lines else ""

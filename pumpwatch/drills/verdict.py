@@ -27,7 +27,7 @@ class Kill(msgspec.Struct, frozen=True, kw_only=True):
     """One end without an orderly close."""
 
     started_ns: int  # of the process that was killed; wall time
-    at_ns: int
+    at_ns: int  # it was gone by then
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,6 +16,7 @@ from pumpwatch.store.partitions import SqlAccess
 from pumpwatch.store.sql import Sql
 
 ROWS_MAX = 50_000  # of one piece
+HOUR_NS = 3600 * 10**9
 ORDER = ("timestamp", "exchange", "market_type", "symbol", "sequence_number", "trade_id")
 ROW_SQL = (
     "SELECT timestamp::long AS timestamp, exchange, market_type, symbol, side, price, quantity,"
@@ -27,8 +28,9 @@ BARS_SQL = (
     "SELECT timestamp::long AS timestamp, exchange, market_type, symbol, open, high, low, close,"
     " volume, trade_count, buy_volume FROM trades_1s"
     " WHERE timestamp >= cast(%s AS TIMESTAMP_NS) AND timestamp < cast(%s AS TIMESTAMP_NS)"
-    " AND symbol IN ({}) ORDER BY timestamp, exchange, market_type, symbol"
+    " AND symbol IN ({}) {} ORDER BY timestamp, exchange, market_type, symbol"
 )
+FEED_SQL = "AND exchange = %s AND market_type = %s"
 GAPS_SQL = (
     f"SELECT {GAP_COLUMNS} FROM feed_gaps WHERE symbol IN ({{}})"
     " AND (from_ts IS NULL OR from_ts < cast(%s AS TIMESTAMP_NS))"
@@ -98,12 +100,19 @@ def _frame(rows: Sequence[tuple[Any, ...]], names: Mapping[tuple[str, str], str]
 
 
 async def read_bars(
-    sql: SqlAccess, symbols: Sequence[str], from_ns: int, to_ns: int
-) -> pl.DataFrame:
-    """1-second bars of the view. Raises ServerError."""
-    rows = await sql.query(BARS_SQL.format(_places(symbols)), [from_ns, to_ns, *symbols])
-    frame = pl.DataFrame(rows, schema=BAR_SCHEMA, orient="row")
-    return frame.with_columns(pl.col("timestamp").cast(pl.Datetime("ns", "UTC")))
+    sql: SqlAccess, symbols: Sequence[str], from_ns: int, to_ns: int, *, feed: str = ""
+) -> AsyncIterator[pl.DataFrame]:
+    """1-second bars of the view, an hour at a time; ``feed``: of that one. Raises ServerError."""
+    if not symbols:
+        return
+    question = BARS_SQL.format(_places(symbols), FEED_SQL if feed else "")
+    named = feed.split("_") if feed else []
+    for hour_ns in range(from_ns, to_ns, HOUR_NS):
+        end_ns = min(hour_ns + HOUR_NS, to_ns)
+        rows = await sql.query(question, [hour_ns, end_ns, *symbols, *named])
+        if rows:
+            frame = pl.DataFrame(rows, schema=BAR_SCHEMA, orient="row")
+            yield frame.with_columns(pl.col("timestamp").cast(pl.Datetime("ns", "UTC")))
 
 
 async def read_coin(sql: Sql, coin: str) -> list[InstrumentState]:

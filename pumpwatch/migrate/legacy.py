@@ -37,6 +37,7 @@ UNITS = ((11, 10**9, "s"), (14, 10**6, "ms"), (17, 10**3, "us"), (20, 1, "ns"))
 RAW_CHARACTERS_MAX = 2_000  # of a broken record that is kept as evidence
 ID_CHARACTERS_MAX = 200
 
+EXACT_TIME = "timestamp_ns"  # a field that only an export of ours has
 SIDE_INVERTED = "side_inverted"
 CONTRACTS = "contracts_multiplied"
 UNIT = "time_unit"
@@ -144,6 +145,8 @@ class Mender:
             told = record.get(name)
             if told not in (wanted, None, ""):
                 raise RecordError(f"{name} is {told!r} in a file of {self._feed}")
+        if EXACT_TIME in record:
+            return self._own_row(record)
         symbol = self._symbol(record.get("symbol"), mended)
         timestamp_ns = self._time(record.get("timestamp"), mended)
         price = _amount("price", record.get("price"))
@@ -165,6 +168,26 @@ class Mender:
             symbol=symbol, side=side, price=price, quantity=quantity, trade_id=trade_id,
             received_ns=_time_ns(record.get("collected_at"))[0],
             kind=AGGREGATE if is_aggregate else "", mended=tuple(mended),
+        )  # fmt: skip
+
+    def _own_row(self, record: Mapping[str, Any]) -> LegacyRow:
+        """Of an export of ours: sides, sizes and names are right as they stand."""
+        timestamp_ns, received_ns = record[EXACT_TIME], record.get("received_ns") or 0
+        if type(timestamp_ns) is not int or type(received_ns) is not int:
+            raise RecordError(f"{EXACT_TIME} {timestamp_ns!r} is no time of a trade")
+        self._time(timestamp_ns // 1_000_000, [])
+        side, trade_id, symbol = (record.get(name) for name in ("side", "trade_id", "symbol"))
+        if side not in ("buy", "sell"):
+            raise RecordError(f"side {side!r} is neither buy nor sell")
+        if not isinstance(trade_id, str) or not 0 < len(trade_id) <= ID_CHARACTERS_MAX:
+            raise RecordError(f"trade_id {str(trade_id)[:80]!r} is no id")
+        if not isinstance(symbol, str) or not symbol:
+            raise RecordError(f"symbol {symbol!r} is no text")
+        return LegacyRow(
+            timestamp_ns=timestamp_ns, exchange=self._exchange, market_type=self._market_type,
+            symbol=symbol, side=side, price=_amount("price", record.get("price")),
+            quantity=_amount("quantity", record.get("quantity")), trade_id=trade_id,
+            received_ns=received_ns, kind=str(record.get("kind") or ""), mended=(),
         )  # fmt: skip
 
     def _symbol(self, told: object, mended: list[str]) -> str:

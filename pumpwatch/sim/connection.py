@@ -132,6 +132,7 @@ class Connection:
             timers.told(trio.current_time())
 
         link.on_frame, link.on_delivered = frame_came, delivered
+        link.spell = self.venue.spell_anew
         link.scan_rest(head[head.find(b"\r\n\r\n") + 4 :])
         nursery.start_soon(link.run_writer)
         nursery.start_soon(self._watch, socket, timers)

@@ -30,6 +30,7 @@ class Engine:
         self.markets = markets
         self.stopped = trio.Event()
         self.started_s: float | None = None
+        self.rate_per_s = settings.rate_per_s  # trades, over all feeds; may change at any time
         self.throttled_s = 0.0  # time in which a market had only readers that were far behind
         self.subscribed = trio.Event()
         self._settings = settings
@@ -76,7 +77,7 @@ class Engine:
 
     def tick(self, now_s: float, elapsed_s: float, start_ns: int, end_ns: int) -> None:
         """One tick of all markets."""
-        share = self._settings.rate_per_s * elapsed_s / len(self.markets)
+        share = self.rate_per_s * elapsed_s / len(self.markets)
         end_ns = max(end_ns, start_ns + 1)
         wants_whole = now_s >= self._next_whole_s
         wants_burst = bool(self._settings.burst_rows) and now_s >= self._next_burst_s
@@ -132,7 +133,7 @@ class Engine:
         return counts
 
     def _takes_whole(self, market: Market) -> bool:
-        rate = self._settings.rate_per_s / len(self.markets)
+        rate = self.rate_per_s / len(self.markets)
         return market.venue.flow.rows_max >= 1000 and rate >= WHOLE_RATE_MIN
 
     def _add_to_one(self, symbols: Ints, counts: Ints, rows: int, *, replace: bool = False) -> int:

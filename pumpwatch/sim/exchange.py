@@ -153,6 +153,8 @@ class Exchange:
             case "POST", "/stop":
                 self.engine.stop()
                 return json_answer(await self.drain())
+            case "POST", "/rate":
+                return self._take_rate(request)
             case "POST", "/flush":
                 return json_answer(self.truth.flush())
             case "GET", "/faults":
@@ -168,6 +170,14 @@ class Exchange:
         except UsageError as error:
             return json_answer({"message": str(error)}, 400)
         return json_answer({"taken": len(plan)})
+
+    def _take_rate(self, request: Request) -> Answer:
+        """Trades a second from the next tick on: the body is the number."""
+        try:
+            self.engine.rate_per_s = max(0.0, float(request.body))
+        except ValueError:
+            return json_answer({"message": "the body is a number: trades a second"}, 400)
+        return json_answer({"rows_per_s": self.engine.rate_per_s})
 
     def _open_connections(self, exchange: str) -> int:
         """Both feeds of an exchange together."""

@@ -22,6 +22,7 @@ Kind = Literal[
     "cut",  # connections end, as ``how`` says: fin, reset, or mid_frame
     "stall",  # connections send nothing for ``seconds``, and stay open; what was to go out is lost
     "half_open",  # as stall, and nobody reads what the client sends: its pings find no answer
+    "rename",  # for ``seconds`` the member ``field`` of what is pushed is called ``into``
     "refuse",  # for ``seconds`` subscriptions are refused
     "expire",  # KuCoin: tokens so far are worth nothing, connections made with them end
     "close",  # the venue says that it will close connections, and does so after ``seconds``
@@ -50,6 +51,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     status: int = 0
     retry_after_s: float | None = None
     delay_s: float = 0.0
+    field: str = ""
+    into: str = ""  # as long as ``field``: frames keep their size
     listed_s: float = 0.0  # launch: the list shows it so much later than ``at_s``
 
 
@@ -76,6 +79,8 @@ def _check(fault: Fault) -> None:
         raise UsageError(f"{where}: share must be from 0 to 1, rows at least 1")
     if fault.kind == "late" and not fault.seconds < LATE_S_MAX:
         raise UsageError(f"{where}: seconds must be below {LATE_S_MAX:g}")
+    if fault.kind == "rename" and not 0 < len(fault.field) == len(fault.into):
+        raise UsageError(f"{where}: needs field and into, of the same length")
     if fault.kind in ("withhold", "repeat", "late", "delist") and not fault.symbol:
         raise UsageError(f"{where}: needs a symbol")
 

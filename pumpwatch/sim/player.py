@@ -109,6 +109,8 @@ class FaultPlayer:
         elif fault.kind == "rest":
             self._rest.append((trio.current_time() + fault.seconds, fault))
             await trio.sleep(fault.seconds)
+        elif fault.kind == "rename":
+            await self._rename(fault, played)
         elif fault.kind == "launch":
             await self._launch(fault, played)
         else:
@@ -147,6 +149,15 @@ class FaultPlayer:
                 await trio.sleep(fault.seconds)
         finally:
             played.rows = rule.rows
+
+    async def _rename(self, fault: Fault, played: Played) -> None:
+        venue = self._venues[fault.feed]
+        venue.renamed = (f'"{fault.field}":'.encode(), f'"{fault.into}":'.encode())
+        played.connections = len(self._links_of(fault))
+        try:
+            await trio.sleep(fault.seconds)
+        finally:
+            venue.renamed = None
 
     # --- connections ------------------------------------------------------------------------------
 

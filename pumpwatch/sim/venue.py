@@ -269,6 +269,11 @@ class Venue:
         self.budgets: dict[str, Budget] = {}  # of the exchange: both feeds spend from them (R11)
         self.siblings: list[Market] = []  # the exchange's other market
         self.refuses_until_s = -math.inf  # subscriptions
+        self.renamed: tuple[bytes, bytes] | None = None  # a member as it was, and as it is pushed
+
+    def spell_anew(self, data: bytes) -> bytes:
+        """Frames as they are pushed now."""
+        return data if self.renamed is None else data.replace(*self.renamed)
 
     # --- facts
 

@@ -62,7 +62,8 @@ class AppliedWatch:
         self._on_lag = on_lag
         self._news = trio.Event()  # a request was accepted since the last look began
         for table in tables:
-            table.on_accept = self._note_accepted
+            if table.number == BIG_TABLE:  # nobody waits for the small ones
+                table.on_accept = self._note_accepted
         self._resume_at_s = 0.0
         self._oldest = 0  # segment
         self._side_only_since_s = 0.0  # when small tables alone began to keep it

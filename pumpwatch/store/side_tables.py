@@ -9,11 +9,16 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from pumpwatch.clock import Clock
+from pumpwatch.config_upkeep import QuarantineConfig
 from pumpwatch.model import FeedName, Gap, InstrumentState, Record
 from pumpwatch.store.gap_rows import gap_row
 from pumpwatch.store.instrument_rows import instrument_row
+from pumpwatch.store.kept_messages import KeptMessages
+from pumpwatch.store.message_files import KeptMessage, MessageFiles
 from pumpwatch.store.quarantine import RAW_CHARACTERS_MAX, REFUSED, Entry, Overflow, Quarantine
+from pumpwatch.store.quarantine_kinds import KindRow, Kinds
 from pumpwatch.store.schema import TABLES
+from pumpwatch.store.segment import MIB
 from pumpwatch.store.side_rows import side_row
 from pumpwatch.store.spool import Spool
 
@@ -21,7 +26,18 @@ from pumpwatch.store.spool import Spool
 class SideTables:
     """Makes rows and hands them to the spool."""
 
-    def __init__(self, spool: Spool, clock: Clock, feeds: Sequence[FeedName], folder: Path) -> None:
+    def __init__(
+        self,
+        spool: Spool,
+        clock: Clock,
+        feeds: Sequence[FeedName],
+        folder: Path,
+        limits: QuarantineConfig | None = None,
+        *,
+        fsync_s: float = 1.0,
+    ) -> None:
+        """``folder`` is the quarantine's; ``fsync_s`` the rhythm of the spool."""
+        limits = limits or QuarantineConfig()
         self._spool = spool
         self._clock = clock
         self._feeds = feeds  # by feed number - 1
@@ -29,6 +45,11 @@ class SideTables:
         # Told of every state that is written: who answers questions keeps them in mind.
         self.on_instruments: Callable[[list[InstrumentState]], None] = lambda _: None
         self.quarantine = Quarantine(Overflow(folder), self._quarantine_row)
+        self.messages = KeptMessages(
+            MessageFiles(folder), clock, feed_bytes_max=limits.disk_max_mib * MIB,
+            keep_days=limits.keep_days, fsync_s=fsync_s,
+        )  # fmt: skip
+        self._kinds = Kinds(self._kind_row)
 
     def _unique_ns(self, table: str, at_ns: int) -> int:
         """A time that no other row of this table has: DEDUP must not fold two of them."""
@@ -42,9 +63,40 @@ class SideTables:
                 Record(table=TABLES[table], feed=0, rows=len(parts), payload=b"".join(parts))
             )
 
-    def keep(self, feed: FeedName, reason: str, raw: bytes, rows: int, detail: str = "") -> None:
-        """Put a message that could not be read, or had refused rows, into quarantine."""
-        self.quarantine.add(self._entry(feed, reason, raw, rows, detail))
+    def keep(self, feed: FeedName, reason: str, raw: bytes, rows: int, detail: str = "") -> bool:
+        """Put a message that could not be read, or had refused rows, into quarantine.
+
+        False: only its kind is told; there is no room for it as a whole.
+        """
+        at_ns = self._unique_ns("quarantine", self._clock.wall_ns())
+        name = f"{feed.exchange}_{feed.market_type}"
+        self.quarantine.rows[name] += rows
+        self._kinds.add(
+            KindRow(
+                at_ns=at_ns, exchange=feed.exchange, market_type=feed.market_type, reason=reason,
+                detail=detail, sample=raw, rows=rows,
+            )
+        )  # fmt: skip
+        return self.messages.keep(name, KeptMessage(at_ns, reason, detail, rows, raw))
+
+    def look(self) -> None:
+        """Once a second: rows of the quarantine that have grown, and refused lines, to the disk."""
+        self._kinds.look(self._clock.wall_ns())
+        self.quarantine.flush()
+
+    def _kind_row(self, row: KindRow) -> None:
+        line = side_row(
+            "quarantine",
+            {"exchange": row.exchange, "market_type": row.market_type, "reason": row.reason},
+            {
+                "raw": _text(row.sample)[:RAW_CHARACTERS_MAX],
+                "detail": row.detail,
+                "rows": row.rows,
+                "messages": row.messages,
+            },
+            row.at_ns,
+        )
+        self._append("quarantine", [line])
 
     def _entry(self, feed: FeedName, reason: str, raw: bytes, rows: int, detail: str) -> Entry:
         return Entry(
@@ -53,7 +105,7 @@ class SideTables:
             market_type=feed.market_type,
             reason=reason,
             detail=detail,
-            raw=raw.decode("utf-8", "backslashreplace"),
+            raw=_text(raw),
             rows=rows,
         )
 
@@ -76,7 +128,12 @@ class SideTables:
                 "market_type": entry.market_type,
                 "reason": entry.reason,
             },
-            {"raw": entry.raw[:RAW_CHARACTERS_MAX], "detail": entry.detail, "rows": entry.rows},
+            {
+                "raw": entry.raw[:RAW_CHARACTERS_MAX],
+                "detail": entry.detail,
+                "rows": entry.rows,
+                "messages": 1,
+            },
             entry.at_ns,
         )
         self._append("quarantine", [row])
@@ -100,8 +157,13 @@ class SideTables:
         self._append("operations", [line])
 
     def close(self) -> None:
-        """End the quarantine's overflow file."""
+        """Nothing more comes: the last counts, and the end of the overflow file."""
+        self._kinds.end_minute()
         self.quarantine.close()
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "backslashreplace")
 
 
 class _NoFeed:

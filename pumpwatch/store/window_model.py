@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from pumpwatch._fast.trade_rows import TradeRows
 
-Source = Literal["memory", "database", "both"]
+# old_store: the original's files, while reads move to the database; nothing proves them complete.
+Source = Literal["memory", "database", "both", "old_store"]
 
 
 class WindowQuestion(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,7 +97,7 @@ class WindowAnswer:
     @property
     def source(self) -> Source:
         """Where the rows came from, all feeds together."""
-        sources = {answer.source for answer in self.feeds if answer.instruments}
+        sources = {answer.source for answer in self.feeds if answer.instruments or answer.rows}
         return sources.pop() if len(sources) == 1 else "both" if sources else "memory"
 
     @property

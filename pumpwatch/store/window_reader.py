@@ -6,7 +6,7 @@ all feeds. Of rows that both have, the table's stay. Complete answers are kept f
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -37,7 +37,7 @@ PIECE_GROWTH_MAX = 8
 REFRESH_S = 5.0  # for how long the table of instruments is believed, where no daemon tells changes
 # A venue's row may be so long on its way; before that an answer is not taken for the last word.
 SETTLED_NS = 60 * 10**9
-TIMED_AS = {"memory": "memory", "database": "sql", "both": "both"}
+TIMED_AS = {"memory": "memory", "database": "sql", "both": "both", "old_store": "old_store"}
 ROW_SQL = (
     "SELECT exchange, market_type, symbol, timestamp::long, side, price, quantity, trade_id,"
     " sequence_number, received_at::long, origin, kind FROM trades"
@@ -155,6 +155,29 @@ class Windows:
         self._note(answer)
         return answer, builder_rows > rows_max
 
+    async def symbols_of(self, question: WindowQuestion) -> list[str]:
+        """Symbols that a question means, on any feed."""
+        meant = await self._meant(question)
+        return sorted({label.symbol for one in meant for label in one.labels})
+
+    async def answer_of(
+        self, question: WindowQuestion, rows: Iterable[tuple[Any, ...]], source: Source
+    ) -> WindowAnswer:
+        """Rows of another table, or of another store, as an answer; nothing is called covered.
+
+        ``rows`` have the columns of ROW_SQL; those of symbols that are not meant are left out.
+        """
+        meant = await self._meant(question)
+        labels = sorted((label for one in meant for label in one.labels), key=lambda one: one[:3])
+        builder = RowsBuilder(labels)
+        _add_rows(builder, rows)
+        piece = _Piece(
+            trades=builder.build(),
+            sources={one.feed: source for one in meant},
+            covered={one.feed: (0, 0) for one in meant},
+        )
+        return self._answer(question, meant, piece)
+
     @asynccontextmanager
     async def stream(self, question: WindowQuestion) -> AsyncIterator[WindowPieces]:
         """A window in pieces of about PIECE_ROWS rows, in canonical order; the first comes soon."""
@@ -228,12 +251,7 @@ class Windows:
             rows = await self._sql.query(*_statement(asked, from_ns, to_ns, question.feeds))
             if len(rows) > ROWS_MAX:
                 raise UsageError(f"a window of more than {ROWS_MAX:,} rows: stream it, or ask less")
-            try:
-                builder.add_table(rows)
-            except ValueError as error:
-                raise StatementError(
-                    f"the table has a row that is none of ours: {error}"
-                ) from error
+            _add_rows(builder, rows)
         return _Piece(
             trades=builder.build(),
             sources={one.feed: _source(one, asked, held) for one in meant},
@@ -322,6 +340,13 @@ class WindowPieces:
         async for _, piece in self._windows.pieces(self._question, self._meant):
             if len(piece.trades):
                 yield piece.trades
+
+
+def _add_rows(builder: RowsBuilder, rows: Iterable[tuple[Any, ...]]) -> None:
+    try:
+        builder.add_table(rows)
+    except ValueError as error:
+        raise StatementError(f"the table has a row that is none of ours: {error}") from error
 
 
 def _key(label: Label) -> tuple[str, str]:

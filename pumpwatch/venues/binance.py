@@ -179,6 +179,10 @@ SPOT = FeedSpec(
     exchange="binance",
     market_type="spot",
     parser=parse_binance.SPOT,
+    example=(
+        b'{"e":"trade","E":1672515782136,"s":"BNBBTC","t":12345,"p":"0.001","q":"100",'
+        b'"T":1672515782136,"m":true,"M":true}'
+    ),
     websocket_url="wss://stream.binance.com:9443/ws",
     subscribe=SUBSCRIBE,
     read_reply=read_reply,
@@ -230,6 +234,10 @@ FUTURES = FeedSpec(
     exchange="binance",
     market_type="futures",
     parser=parse_binance.FUTURES,
+    example=(
+        b'{"e":"trade","E":1785701708157,"T":1785701708156,"s":"BTCUSDT","t":7947574407,'
+        b'"p":"63437.30","q":"0.003","X":"MARKET","m":false,"st":1}'
+    ),
     websocket_url="wss://fstream.binance.com/public/ws",  # elsewhere @trade is acked, never sent
     subscribe=SUBSCRIBE,
     read_reply=read_reply,

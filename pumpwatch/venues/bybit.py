@@ -210,6 +210,12 @@ SPOT = FeedSpec(
     exchange="bybit",
     market_type="spot",
     parser=parse_bybit.SPOT,
+    example=(
+        b'{"topic":"publicTrade.BTCUSDT","ts":1788335009483,"type":"snapshot",'
+        b'"data":[{"i":"2290000001202469355","T":1788335009482,"p":"77606.8",'
+        b'"v":"0.000712","S":"Buy","seq":113508069853,"s":"BTCUSDT","BT":false,'
+        b'"RPI":false}]}'
+    ),
     websocket_url="wss://stream.bybit.com/v5/public/spot",
     subscribe=Subscribe(text=REQUEST, leave_text=LEAVE, arg=ARG, symbols_per_request_max=10),
     read_reply=read_reply,
@@ -235,6 +241,12 @@ FUTURES = FeedSpec(
     exchange="bybit",
     market_type="futures",
     parser=parse_bybit.FUTURES,
+    example=(
+        b'{"topic":"publicTrade.BTCUSDT","type":"snapshot","ts":1774021164130,'
+        b'"data":[{"T":1774021164129,"s":"BTCUSDT","S":"Buy","v":"0.020","p":"69916.90",'
+        b'"L":"ZeroMinusTick","i":"f60eae3c-d812-5c0b-ad26-8010c31c53aa","BT":false,'
+        b'"RPI":false,"seq":549792208812}]}'
+    ),
     websocket_url="wss://stream.bybit.com/v5/public/linear",
     # Any number is allowed here; less is asked again when one symbol fails a whole request.
     subscribe=Subscribe(

@@ -264,6 +264,13 @@ SPOT = FeedSpec(
     exchange="gate",
     market_type="spot",
     parser=parse_gate.SPOT,
+    example=(
+        b'{"time":1790359171,"time_ms":1790359171120,"channel":"spot.trades",'
+        b'"event":"update","result":{"id":220643714,"id_market":220643714,'
+        b'"create_time":1790359171,"create_time_ms":"1790359171119.653000","side":"sell",'
+        b'"currency_pair":"BTC_USDT","amount":"0.002984","price":"83790.9",'
+        b'"range":"220643714-220643714","trade_mode":0}}'
+    ),
     websocket_url="wss://api.gateio.ws/ws/v4/",
     subscribe=_subscribe("spot.trades"),
     read_reply=read_reply,
@@ -308,6 +315,11 @@ FUTURES = FeedSpec(
     exchange="gate",
     market_type="futures",
     parser=parse_gate.FUTURES,
+    example=(
+        b'{"time":1774443183,"channel":"futures.trades","event":"update",'
+        b'"result":[{"size":"-0.25","id":1,"create_time":1774443183,'
+        b'"create_time_ms":1774443183399,"price":"2171.44","contract":"ETH_USDT"}]}'
+    ),
     websocket_url="wss://fx-ws.gateio.ws/v4/ws/usdt",
     headers=SIZES_WITH_DECIMALS,
     subscribe=_subscribe("futures.trades"),

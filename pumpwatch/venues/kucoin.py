@@ -280,6 +280,13 @@ SPOT = FeedSpec(
     exchange="kucoin",
     market_type="spot",
     parser=parse_kucoin.SPOT,
+    example=(
+        b'{"topic":"/market/match:BTC-USDT","type":"message","subject":"trade.l3match",'
+        b'"data":{"makerOrderId":"671b5007389355000701b1d3","price":"67523",'
+        b'"sequence":"11067996711960577","side":"buy","size":"0.003","symbol":"BTC-USDT",'
+        b'"takerOrderId":"671b50161777ff00074c168d","time":"1729843222921000000",'
+        b'"tradeId":"11067996711960577","type":"match"}}'
+    ),
     websocket_url="wss://ws-api-spot.kucoin.com/",
     token=TOKEN,
     subscribe=_subscribe("/market/match", 100),
@@ -312,6 +319,13 @@ FUTURES = FeedSpec(
     exchange="kucoin",
     market_type="futures",
     parser=parse_kucoin.FUTURES,
+    example=(
+        b'{"topic":"/contractMarket/execution:XBTUSDTM","type":"message",'
+        b'"subject":"match","sn":1942648200120,"data":{"symbol":"XBTUSDTM",'
+        b'"sequence":1942648200120,"side":"buy","size":2,"price":"76468.6",'
+        b'"takerOrderId":"484590665674690560","makerOrderId":"484590651955064832",'
+        b'"tradeId":"1942648200120","ts":1788348620000000000}}'
+    ),
     websocket_url="wss://ws-api-futures.kucoin.com/",
     token=TOKEN,
     # A list of symbols works here too, but is documented for spot only: shorter ones.

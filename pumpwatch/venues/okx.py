@@ -221,6 +221,11 @@ SPOT = FeedSpec(
     exchange="okx",
     market_type="spot",
     parser=parse_okx.SPOT,
+    example=(
+        b'{"arg":{"channel":"trades-all","instId":"BSV-USDT"},'
+        b'"data":[{"instId":"BSV-USDT","tradeId":"84834539","px":"42.52","sz":"3.75",'
+        b'"side":"buy","ts":"1697760012017"}]}'
+    ),
     websocket_url=URL,
     subscribe=SUBSCRIBE,
     read_reply=read_reply,
@@ -257,6 +262,11 @@ FUTURES = FeedSpec(
     exchange="okx",
     market_type="futures",
     parser=parse_okx.FUTURES,
+    example=(
+        b'{"arg":{"channel":"trades-all","instId":"FITFI-USDT-SWAP"},'
+        b'"data":[{"instId":"FITFI-USDT-SWAP","tradeId":"38380467","px":"0.007173",'
+        b'"sz":"44","side":"buy","ts":"1701388800105"}]}'
+    ),
     websocket_url=URL,
     subscribe=SUBSCRIBE,
     read_reply=read_reply,

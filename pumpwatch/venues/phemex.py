@@ -232,6 +232,10 @@ SPOT = FeedSpec(
     exchange="phemex",
     market_type="spot",
     parser=parse_phemex.SPOT,
+    example=(
+        b'{"sequence":1067556417,"symbol":"sBTCUSDT","trades":[[1591268226414925245,'
+        b'"Sell",954488000000,279100]],"type":"incremental"}'
+    ),
     websocket_url=WEBSOCKET_URL,
     subscribe=Subscribe(
         text=REQUEST.replace("METHOD", "trade.subscribe"), arg=ARG,
@@ -266,6 +270,10 @@ FUTURES = FeedSpec(
     exchange="phemex",
     market_type="futures",
     parser=parse_phemex.FUTURES,
+    example=(
+        b'{"sequence":77702250,"symbol":"BTCUSDT","trades_p":[[1666856076819029800,"Sell",'
+        b'"20700.3","0.649"]],"type":"incremental"}'
+    ),
     websocket_url=WEBSOCKET_URL,
     subscribe=Subscribe(
         text=REQUEST.replace("METHOD", "trade_p.subscribe"), arg=ARG,

@@ -278,6 +278,7 @@ class FeedSpec(msgspec.Struct, frozen=True, kw_only=True):
     exchange: str
     market_type: Literal["spot", "futures"]
     parser: Parser
+    example: bytes  # a message with trades as the venue sends them, to tell what has changed
 
     websocket_url: str
     headers: Headers = ()

@@ -62,11 +62,15 @@ class SideNotes:
 
     def __init__(self) -> None:
         self.quarantined: list[tuple[str, bytes]] = []
+        self.details: list[str] = []
+        self.has_room = True  # for whole messages
         self.rows: list[Gap] = []  # every revision
         self.states: list[InstrumentState] = []
 
-    def keep(self, feed: FeedName, reason: str, raw: bytes, rows: int, detail: str = "") -> None:
+    def keep(self, feed: FeedName, reason: str, raw: bytes, rows: int, detail: str = "") -> bool:
         self.quarantined.append((reason, raw))
+        self.details.append(detail)
+        return self.has_room
 
     def gaps(self, rows: Iterable[Gap]) -> None:
         self.rows += rows

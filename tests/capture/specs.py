@@ -73,6 +73,7 @@ def feed_spec(**changes: Any) -> FeedSpec:
     allowance = Allowance(key="plain", units=100, per_s=1, burst=100)
     spec = FeedSpec(
         name="binance_spot", exchange="binance", market_type="spot", parser=parse_binance.SPOT,
+        example=b'{"e":"trade","s":"BTCUSDT","t":1,"p":"1","q":"1","T":1,"m":true}',
         websocket_url="ws://127.0.0.1:1/ws", subscribe=SUBSCRIBE, read_reply=read_reply,
         keepalive=KEEPALIVE, pace=PACE, symbols_per_connection=100, connect_interval_s=0,
         connects=allowance, rest_url="http://127.0.0.1:1", rest_allowance=allowance,

@@ -218,6 +218,36 @@ async def test_the_task_closes_holes_by_itself(autojump_clock: trio.testing.Mock
     assert states(desk) == [("filled", "rest", 3)]
 
 
+async def test_after_an_outage_one_answer_makes_all_holes_due(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """However long nothing was answered: a list of latest trades does not wait for a pause."""
+    desk = cut_desk("bybit_spot")
+    others = [f"OTHER{number}USDT" for number in range(5)]
+    desk.feed.add_instruments([desk.instrument(venue_symbol=name, symbol=name) for name in others])
+    for name in others:
+        desk.ledger.suspect(desk.spec, name, "cut", START_NS, START_NS + SECOND_NS)
+    desk.venue.fails = [VenueError("no answer")] * 120
+    dialled: list[int] = []
+    desk.feed.dial_now = lambda: dialled.append(len(desk.venue.asked))
+    asked_s: list[float] = []
+    desk.venue.on_ask = lambda: asked_s.append(trio.current_time())
+    queue = Backfill([desk.backfill], desk.ledger, frozenset)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(queue.run)
+        while desk.venue.fails:
+            await trio.sleep(0.5)
+            desk.clock.now_ns += SECOND_NS // 2
+        left_s = trio.current_time()
+        for _ in range(8):
+            await trio.sleep(0.5)
+            desk.clock.now_ns += SECOND_NS // 2
+        nursery.cancel_scope.cancel()
+    assert 100 < left_s < 240  # a request at a time, one a second
+    assert sum(at_s < left_s + 4 for at_s in asked_s) >= 1 + len(others)
+    assert dialled
+
+
 async def test_a_hole_that_closed_while_it_waited_is_left_alone() -> None:
     desk = cut_desk("okx_spot")
     [gap] = desk.ledger.open_gaps()

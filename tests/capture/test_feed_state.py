@@ -8,7 +8,7 @@ from trio.testing import MockClock
 
 from pumpwatch._fast.intake import Intake
 from pumpwatch.capture.feed_state import FIRST_TRADE_NS
-from pumpwatch.capture.ledger import PROOF_LAG_NS, Position
+from pumpwatch.capture.ledger import NOT_KEPT, PROOF_LAG_NS, Position
 from pumpwatch.model import Gap
 from pumpwatch.venues.spec import TradeIds
 from tests._fast.driving import NOW_NS, SECOND_NS, as_bytes, binance_trade
@@ -128,6 +128,17 @@ def test_what_could_not_be_read_may_have_held_anybody_s_trades() -> None:
     assert len(rig.side.quarantined) == 3
     rig.feed.take_quarantine([])
     assert len(rig.side.rows) == 1
+    rig.side.has_room = False
+    rig.feed.take_quarantine([("malformed", b"{", 0)])
+    assert [gap.reason for gap in rig.side.ledger] == ["", NOT_KEPT]
+
+
+def test_what_changed_about_a_message_is_told() -> None:
+    rig = rig_of()
+    text = b'{"e":"trade","s":"BTCUSDT","t":1,"p":1.5,"q":"1","T":1,"m":true}'
+    rig.feed.take_quarantine([("malformed", text, 0), ("time", text, 1)])
+    assert rig.side.details == ["p became a number", ""]
+    assert rig.feed.shape.named(rig.clock.wall_ns()) == "p became a number"
 
 
 async def test_symbols_of_which_nothing_comes_are_named(autojump_clock: MockClock) -> None:

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 
 from pumpwatch._fast.sequence import Sequence
 from pumpwatch.capture.ledger import (
+    NOT_KEPT,
     NOT_OFFERED,
     PROOF_LAG_NS,
+    READ_AGAIN,
     REORDER_NS,
     UNREAD_STEP_NS,
     Edge,
@@ -306,6 +308,34 @@ def test_unread_messages_are_one_growing_row_of_the_feed() -> None:
     book.ledger.unread(SPEC, gap.to_ns + UNREAD_STEP_NS)
     assert len(book.table) == 2
     assert book.ledger.due() == []  # REST has nothing to say about it
+
+
+def test_messages_that_found_no_room_are_a_row_of_their_own_and_lost() -> None:
+    book = Book()
+    book.ledger.unread(SPEC, START_NS)
+    book.ledger.unread(SPEC, START_NS + SECOND_NS, is_kept=False)
+    book.ledger.unread(SPEC, START_NS + 2 * SECOND_NS)
+    kept, lost = book.ledger.open_gaps()
+    assert (kept.reason, lost.reason) == ("", NOT_KEPT)
+    book.now_ns = lost.to_ns
+    book.look(0, 0)
+    assert len(book.ledger.open_gaps()) == 2  # it may still grow
+    book.now_ns = lost.to_ns + 1
+    book.look(0, 0)
+    assert book.ledger.open_gaps() == [kept]
+    assert book.table[lost.gap_id].state == "lost"
+
+
+@pytest.mark.parametrize(("rows", "state"), [(7, "filled"), (0, "empty")])
+def test_messages_that_are_read_again_close_their_row(rows: int, state: str) -> None:
+    book = Book()
+    book.ledger.unread(SPEC, START_NS)
+    gap_id = book.only().gap_id
+    book.ledger.read_again(gap_id, rows, is_all=False)
+    assert (book.only().state, book.only().filled_rows) == ("suspected", rows)
+    book.ledger.read_again(gap_id, 0, is_all=True)
+    last = book.table[gap_id]
+    assert (last.state, last.filled_rows, last.reason) == (state, rows, READ_AGAIN)
 
 
 def test_a_contract_value_row_is_not_for_rest() -> None:

@@ -344,6 +344,56 @@ async def test_dialling_goes_on_with_growing_pauses_and_a_stop_ends_it_at_once(
     assert trio.current_time() == 600
 
 
+async def test_a_pause_before_dialling_ends_when_the_venue_answers_again(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    stage = Stage(monkeypatch)
+    stage.refuses = True
+
+    async def script(stage: Stage) -> None:
+        await trio.sleep(600)
+        made = len(stage.dials_s)
+        await trio.sleep(0.05)
+        assert len(stage.dials_s) == made
+        stage.slot.dial_now()
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(stage.dials_s) == made + 1
+        await trio.sleep(1)
+        assert len(stage.dials_s) >= made + 3  # pauses begin small again
+
+    await stage.play(script)
+
+
+async def test_a_connection_is_renewed_without_a_hole(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    stage = Stage(monkeypatch)
+
+    async def script(stage: Stage) -> None:
+        old = await stage.line()
+        await old.accept()
+        await old.trade(1)
+        await trio.sleep(2)
+        assert not stage.slot.is_renewing
+        stage.slot.renew()
+        new = await stage.line()
+        assert stage.slot.is_renewing
+        await new.accept()
+        await trio.sleep(1)
+        for line in (old, new):
+            await line.trade(2)
+        stage._nursery.start_soon(old.listen)
+        with trio.fail_after(60):
+            while stage.slot.is_renewing:  # noqa: ASYNC110 - virtual time
+                await trio.sleep(0.1)
+        await new.trade(3)
+        assert stage.feed.replacements == 1
+
+    await stage.play(script)
+    assert stage.holes() == []
+    assert [int(number) for _, number in stage.rig.rows()] == [1, 2, 3]
+
+
 async def test_a_token_that_cannot_be_had_is_tried_again(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
 ) -> None:

@@ -106,15 +106,18 @@ def evidence(
 def make_bundle(
     folder: Path, rows: Sequence[Mapping[str, Any]], *, pieces: int = 1,
     feed_changes: Mapping[str, Mapping[str, Any]] | None = None,
+    bars: pl.DataFrame | None = None, kept_to_ns: int = WINDOW.to_ns,
 ) -> tuple[Path, Certificate]:  # fmt: skip
-    """A whole, sealed bundle."""
+    """A whole, sealed bundle; ``bars``: 1-s bars of its past."""
     units = {(feed, SYMBOL): 1 for feed in FEED_NAMES}
     place = folder / bundle_name("POD", WINDOW)
     draft = BundleDraft(place, event(), WINDOW, FEED_NAMES, units)
     whole = frame(rows)
     step = -(-len(whole) // pieces)
-    for number in range(pieces):
+    for number in range(pieces if rows else 0):
         draft.add(whole.slice(number * step, step))
+    if bars is not None:
+        draft.add_bars(bars)
     draft.end_rows()
     digests, prices, lags = draft.digests(), draft.prices_before(), draft.lags()
     feeds = []
@@ -126,7 +129,7 @@ def make_bundle(
         feeds.append(evidence(feed, tallies, digests[feed], **{**facts, **changes}))
     certificate = certify(
         event(), WINDOW, feeds, software="3.0.0", revision=1, state="complete", missing=[],
-        made_at_ns=WINDOW.to_ns + 6 * NS, kept_to_ns=WINDOW.to_ns,
+        made_at_ns=WINDOW.to_ns + 6 * NS, kept_to_ns=kept_to_ns,
     )  # fmt: skip
     draft.write_facts(certificate, SIGNER)
     seal(place, SIGNER, place.name)

@@ -13,12 +13,12 @@ from structlog.testing import capture_logs
 
 from pumpwatch.config_migration import MigrationConfig
 from pumpwatch.errors import ServerError
-from pumpwatch.migrate.compare import compare_feed
+from pumpwatch.migrate.compare import MS_NS, compare_feed
 from pumpwatch.migrate.desk import PLACE_SQL, MigrationDesk, Standing, load_place
 from pumpwatch.migrate.event_folder import find_folders
 from pumpwatch.migrate.frames import frame_sender
 from pumpwatch.migrate.importer import Importer
-from pumpwatch.migrate.legacy_store import LegacyStore
+from pumpwatch.migrate.legacy_store import SIDE_NS, LegacyStore
 from pumpwatch.migrate.shadow import Shadow
 from pumpwatch.migrate.stages import DAY_NS, Place, Refusal
 from pumpwatch.store.ilp_client import IlpClient
@@ -27,7 +27,7 @@ from pumpwatch.store.partitions import wait_applied
 from pumpwatch.store.schema import apply_schema
 from pumpwatch.store.server import ServerAddress
 from pumpwatch.store.sql import Sql
-from tests.migrate.folders import FEEDS, metadata, trade, write_folder
+from tests.migrate.folders import FEEDS, TRIGGER_MS, metadata, trade, write_folder
 from tests.migrate.test_importer import LATEST_NS, VALUES
 
 CONFIG = MigrationConfig(stages="10:0 50:0 100:0 100:0", comparisons_min=1)
@@ -200,3 +200,16 @@ async def test_both_stores_are_compared_and_the_place_survives(
             await sql.execute(f"TRUNCATE TABLE {table}")
         await sender.aclose()
         await sql.aclose()
+
+
+async def test_a_part_of_a_span_is_not_the_old_stores_to_answer(tmp_path: Path) -> None:
+    rows = {("bybit", "spot"): [trade("bybit", "spot", n) for n in range(300)]}
+    write_folder(tmp_path, "0G_20250922_045000", rows, told=metadata())
+    store = LegacyStore(tmp_path, VALUES, LATEST_NS)
+    event_ns = TRIGGER_MS * MS_NS
+    whole = store.window(["0GUSDT"], event_ns - SIDE_NS, event_ns + SIDE_NS)
+    assert whole is not None
+    assert len(whole.rows) == 300
+    assert store.window(["0GUSDT"], event_ns - SIDE_NS - 1, event_ns) is None
+    assert store.window(["0GUSDT"], event_ns, event_ns + SIDE_NS + 1) is None
+    assert store.window(["AVAUSDT"], event_ns - SIDE_NS, event_ns) is None

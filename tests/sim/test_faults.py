@@ -107,6 +107,29 @@ async def test_a_thinned_stream_lacks_some_rows(
     assert not difference(seen, sent(feed, truth))
 
 
+RENAMED = [("binance_futures", "p", "z"), ("gate_spot", "price", "prize"),
+           ("phemex_futures", "symbol", "zymbol")]  # fmt: skip
+
+
+@pytest.mark.parametrize(("feed", "field", "into"), RENAMED)
+async def test_a_member_is_called_something_else_for_a_while(
+    feed: str, field: str, into: str, tmp_path: Path, autojump_clock: object
+) -> None:
+    async with simulator(settings_of(feed), tmp_path) as stage, trio.open_nursery() as nursery:
+        client, _ = await subscribed(stage, feed, nursery)
+        play(stage, feed, "rename", field=field, into=into, seconds=2)
+        await stage.trade(5)
+        values = contract_values(stage, feed)
+        await stage.close()
+        old, new = f'"{field}":', f'"{into}":'
+        assert sum(new in text for text in client.texts) > 10
+        assert not [text for text in client.texts if new in text and old in text]
+        texts = [text.replace(new, old) for text in client.texts]
+        nursery.cancel_scope.cancel()
+    seen = read_texts(feed, texts, values)
+    assert not difference(seen, sent(feed, truth_rows(tmp_path)))
+
+
 @pytest.mark.parametrize("feed", FEED_NAMES)
 async def test_a_mute_symbol_trades_unheard_and_is_heard_again(
     feed: str, tmp_path: Path, autojump_clock: object
@@ -393,6 +416,7 @@ async def test_phemex_may_serve_only_the_first_symbol_of_a_request(
         ('[{"feed": "okx_spot", "kind": "late", "symbol": "A", "seconds": 2.5}]', "below 2"),
         ('[{"feed": "okx_spot", "kind": "withhold"}]', "symbol"),
         ('[{"feed": "okx_spot", "kind": "thin", "share": 1.5}]', "share"),
+        ('[{"feed": "okx_spot", "kind": "rename", "field": "px", "into": "price"}]', "length"),
         ('{"feed": "okx_spot", "kind": "cut"}\nnonsense', "plan of faults"),
     ],
 )

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pumpwatch.model import Gap, Instrument, InstrumentState
+from pumpwatch.store.message_files import kept_of
 from pumpwatch.store.quarantine import ROWS_PER_MINUTE_MAX
 from pumpwatch.store.schema import MIGRATIONS, TABLES
 from pumpwatch.store.schema_file import shapes_of
@@ -191,17 +192,27 @@ async def test_instruments_say_what_a_list_shows(spool: Spool, side: SideTables)
     assert second.symbols["symbol"] == "哈基米USDT"
 
 
-async def test_what_was_not_understood_is_kept_with_its_text(
-    spool: Spool, side: SideTables
+async def test_what_was_not_understood_is_kept_whole_and_its_kind_has_a_row(
+    spool: Spool, side: SideTables, tmp_path: Path
 ) -> None:
     raw = b'{"e":"\xff\n"}'
-    side.keep(FEEDS[0], "malformed", raw, 0, "no price")
-    side.keep(FEEDS[0], "malformed", raw, 3)
-    first, second = rows(spool, "quarantine")
+    assert side.keep(FEEDS[0], "malformed", raw, 0, "no price")
+    assert side.keep(FEEDS[0], "malformed", raw, 3)
+    assert side.keep(FEEDS[0], "malformed", b"another one", 4)
+    side.close()
+    first, second, third = rows(spool, "quarantine")
     assert first.symbols == {"exchange": "okx", "market_type": "spot", "reason": "malformed"}
-    assert first.fields == {"raw": '{"e":"\\xff "}', "detail": "no price", "rows": 0}
-    assert second.fields["rows"] == 3
-    assert first.timestamp_ns < second.timestamp_ns
+    text = '{"e":"\\xff "}'
+    assert first.fields == {"raw": text, "detail": "no price", "rows": 0, "messages": 1}
+    assert first.timestamp_ns < second.timestamp_ns == third.timestamp_ns
+    # The same key, with the counts of its minute.
+    assert third.fields == {"raw": text, "detail": "", "rows": 7, "messages": 2}
+    assert side.quarantine.rows == {"okx_spot": 7}
+    side.messages.write_now()
+    assert [one.raw for one in kept_of(tmp_path / "quarantine/okx_spot")] == [
+        raw, raw, b"another one",
+    ]  # fmt: skip
+    side.messages.files.close()
 
 
 async def test_a_refused_line_is_kept_with_the_servers_words(
@@ -235,7 +246,7 @@ async def test_times_of_a_table_never_repeat_though_the_clock_does(
     rng = random.Random(3)
     for _ in range(50):
         clock.now_ns += rng.choice([-1_000_000_000, 0, 0, 1])
-        side.keep(FEEDS[0], "malformed", b"same", 0)
+        side.refused_line(1, b"same", "no")
     times = [line.timestamp_ns for line in rows(spool, "quarantine")]
     assert times == sorted(set(times))
     assert len(times) == 50

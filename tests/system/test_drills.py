@@ -19,12 +19,18 @@ pytestmark = [pytest.mark.questdb, pytest.mark.slow]
 SEED = 20_261_125
 TIMEOUT_S = 900  # a minute on a quiet machine
 # Minutes each, also in their short forms: `make drills-short` plays them, `make test` does not.
-LONG = {"backup", "console", "gaps", "listing", "retention"}
+LONG = {
+    *("backup", "blackout", "console", "gaps", "listing"),
+    *("newborn", "quarantine", "replace", "retention"),
+}
 ALL = "TEST_ALL_DRILLS"
 # Rates that leave a busy machine of two cores some air: the long forms (make drills) take more.
 SHORT = {
     "crash": ["--count", "2", "--rate", "10000"],
     "gaps": ["--count", "24", "--rate", "2000"],
+    "replace": ["--count", "8", "--rate", "4000"],
+    "newborn": ["--count", "12", "--rate", "600"],
+    "blackout": ["--count", "8", "--rate", "1500"],
     "outage": ["--count", "7", "--rate", "5000"],
     "disk": ["--count", "2", "--rate", "2000"],
     "poison": ["--count", "3", "--rate", "2000"],
@@ -32,6 +38,7 @@ SHORT = {
     "burst": ["--count", "15", "--rate", "5000"],
     "backup": ["--count", "1", "--rate", "2000"],
     "console": ["--count", "1", "--rate", "2000"],
+    "quarantine": ["--count", "5", "--rate", "2000"],
     "retention": ["--count", "1", "--rate", "8000"],
     "listing": ["--count", "14", "--rate", "600"],
     "shutdown": ["--count", "2", "--rate", "20000"],

@@ -5,19 +5,30 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import psutil
 import pytest
 import trio
 
+from pumpwatch.daemon_client import ask_window
+from pumpwatch.drills.outage import is_well
 from pumpwatch.drills.stage import DaemonProcess, is_subscribed, stage
-from tests.migrate.folders import metadata, trade, write_folder
+from pumpwatch.migrate.compare import MS_NS
+from pumpwatch.migrate.reads import name_of
+from pumpwatch.migrate.stages import share_of
+from pumpwatch.moments import iso_ns
+from pumpwatch.store.server_process import PidFile
+from pumpwatch.store.window_model import WindowQuestion
+from tests.migrate.folders import TRIGGER_MS, metadata, trade, write_folder
 
 pytestmark = [pytest.mark.questdb, pytest.mark.slow]
 
 VERB_S_MAX = 120
+EVENT_NS = TRIGGER_MS * MS_NS
 SETTINGS = """
 [migration]
 shadow = "{old}"
@@ -28,8 +39,8 @@ comparisons_min = 3
 """
 
 
-async def verb(daemon: DaemonProcess, *words: str) -> tuple[int, str, str]:
-    command = [sys.executable, "-m", "pumpwatch", "migrate", *words]
+async def verb(daemon: DaemonProcess, *words: str, name: str = "migrate") -> tuple[int, str, str]:
+    command = [sys.executable, "-m", "pumpwatch", name, *words]
     done = await trio.to_thread.run_sync(
         lambda: subprocess.run(
             [*command, "--config", str(daemon.config_file)],
@@ -41,14 +52,67 @@ async def verb(daemon: DaemonProcess, *words: str) -> tuple[int, str, str]:
 
 async def until_stage(daemon: DaemonProcess, stage_number: int, windows: int) -> dict[str, Any]:
     """Once the daemon's own file says so."""
+    return await until(
+        daemon, lambda told: told["place"]["stage"] == stage_number and told["windows"] >= windows
+    )
+
+
+async def until(
+    daemon: DaemonProcess, condition: Callable[[dict[str, Any]], bool]
+) -> dict[str, Any]:
     path = daemon.config.data_dir / "migrate/status.json"
     with trio.fail_after(60):
         while True:
             if await trio.Path(path).exists():
                 told = msgspec.json.decode(await trio.Path(path).read_bytes())
-                if told["place"]["stage"] == stage_number and told["windows"] >= windows:
+                if condition(told):
                     return dict(told)
             await trio.sleep(0.3)
+
+
+def questions() -> list[WindowQuestion]:
+    """Windows of the event, each with other bounds."""
+    return [
+        WindowQuestion(symbols=("0GUSDT",), from_ns=EVENT_NS - ms * MS_NS, to_ns=EVENT_NS + ms)
+        for ms in range(18_600, 18_660)
+    ]
+
+
+async def reads_go_as_the_stage_says(daemon: DaemonProcess) -> None:
+    """A tenth of the questions to QuestDB, always the same ones; the old store behind them."""
+    asked = {question: await window(daemon, question) for question in questions()}
+    moved = [question for question in asked if share_of(name_of(question)) < 10]
+    assert 0 < len(moved) < 20
+    for question, answer in asked.items():
+        assert answer["source"] == ("database" if question in moved else "old_store")
+        assert answer["count"] > 0
+        assert (await window(daemon, question)) == answer
+    # Whoever answers, the rows are the same; the table holds what was imported.
+    first, other = moved[0], next(one for one in asked if one not in moved)
+    assert asked[first]["trades"][-1] == asked[other]["trades"][-1]
+    code, out, error = await verb(daemon, *spoken(other), name="trades")
+    assert (code, len(out.splitlines()) > 1) == (0, True), error
+    assert "from the original's store" in error
+    told = await until(daemon, lambda told: told["health"]["reads"] > 0)
+    assert told["health"]["errors"] == 0
+    assert told["health"]["read_p99_ms"] > 0
+    known = PidFile.read(daemon.data_dir)
+    assert known is not None
+    psutil.Process(known.pid).kill()  # the daemon starts it again
+    answer = await window(daemon, moved[0])
+    assert answer["source"] == "old_store"
+    assert [t["trade_id"] for t in answer["trades"]] == [
+        t["trade_id"] for t in asked[first]["trades"]
+    ]
+    await daemon.until(is_well, "well after the database was killed")
+
+
+def spoken(question: WindowQuestion) -> list[str]:
+    return ["0GUSDT", "--from", iso_ns(question.from_ns), "--to", iso_ns(question.to_ns)]
+
+
+async def window(daemon: DaemonProcess, question: WindowQuestion) -> dict[str, Any]:
+    return await trio.to_thread.run_sync(ask_window, daemon.config, question, 10_000)
 
 
 async def test_compared_moved_and_gone_on_after_a_restart(tmp_path: Path) -> None:
@@ -86,6 +150,7 @@ async def test_compared_moved_and_gone_on_after_a_restart(tmp_path: Path) -> Non
         await daemon.until(is_subscribed, "subscribed after a kill")
         told = await until_stage(daemon, 1, windows=0)
         assert told["read_percent"] == 10
+        await reads_go_as_the_stage_says(daemon)
         code, out, error = await verb(daemon, "rollback")
         assert (code, out.strip()) == (0, "stage 0: 0 % of reads"), error
         code, out, _ = await verb(daemon, "status")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import msgspec
 import pytest
 import trio
 
+from pumpwatch.daemon_orders import VERIFY, through_daemon
 from pumpwatch.drills.outcome import Outcome
 from pumpwatch.drills.reckoning import reckon
 from pumpwatch.drills.stage import DaemonProcess, applied_rows, is_subscribed, stage
@@ -73,10 +75,16 @@ async def test_backup_rotation_and_restore_lose_no_row(tmp_path: Path) -> None:
         log = daemon.log_file.read_text()
         assert '"checkpoint_taken"' in log
         assert (await verb(daemon, "retention", "run"))["problems"] == []
-        operations = await until_rows(
-            daemon, "SELECT operation, result FROM operations WHERE result <> 'running'", 3
+        verified = await trio.to_thread.run_sync(
+            partial(through_daemon, daemon.config, VERIFY, name=made["name"], quick="true")
         )
-        assert {("backup", "good"), ("retention", "good")} <= {row[:2] for row in operations}
+        assert verified is not None
+        assert verified.result == []
+        operations = await until_rows(
+            daemon, "SELECT operation, result FROM operations WHERE result <> 'running'", 4
+        )
+        ended = {row[:2] for row in operations}
+        assert {("backup", "good"), ("retention", "good"), ("backup_verify", "good")} <= ended
         shown = await daemon.until(
             lambda now: now["upkeep"]["backup"].startswith(made["name"]), "backup shown", 90
         )

@@ -190,7 +190,7 @@ function showTables({ tables }) {
       make("button", { class: "coin", type: "button", title: "its trades around the announcement", onclick: () => openWindow(listing.symbol, at) }, listing.symbol),
       chipOf(listing.state || "?"),
       make("span", { class: "sub num" }, `${listing.source} · ${moment(at)} · ${short(listing.collected_trades)} trades on ${listing.exchanges_with_data} feeds`),
-      make("span", { class: "sub" }, certificateOf(listing)));
+      make("span", { class: "sub" }, certificateOf(listing), ...reportOf(listing)));
   });
   fill("gaps", tables?.gaps ?? [], tables ? "no hole is open" : silent, (gap) => make("li", {},
     make("b", {}, `${gap.feed.replace("_", " ")} ${gap.symbol}`), chipOf(gap.state),
@@ -202,8 +202,15 @@ function showTables({ tables }) {
   say(byId("gaps-list-more"), tables?.gaps.length ? "the newest" : "");
 }
 
+function reportOf({ certificate }) {
+  const bundle = certificate?.bundle;
+  if (typeof bundle !== "string" || !bundle) return [];
+  return [" · ", make("a", { class: "report", href: `/listings/${encodeURIComponent(bundle)}/report.html`, target: "_blank", rel: "noopener" }, "report")];
+}
+
 function certificateOf({ certificate, title }) {
   if (!certificate) return title;
+  if (typeof certificate.verdict === "string") return certificate.verdict;
   const grades = {};
   for (const grade of Object.values(certificate)) {
     if (typeof grade === "string") grades[grade] = (grades[grade] ?? 0) + 1;

@@ -1,0 +1,208 @@
+"""Reads step back by themselves (D-15): failing reads, slow reads, a full disk; then they heal.
+
+Each lasts once for less than the three checks in a row, and once for more: only the latter may lead
+to a step back, to one, and to one alert; writes lose nothing. Forward again only after good checks.
+``count`` is the rounds. The small disk wants root, for mount.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import trio
+
+from pumpwatch.clock import SystemClock
+from pumpwatch.daemon_client import ask_window
+from pumpwatch.drills.by_feed import reckon_by_feed
+from pumpwatch.drills.disk import volume
+from pumpwatch.drills.old_store import SIDE_NS, Standing, settings, standing, write_event
+from pumpwatch.drills.outage import is_well
+from pumpwatch.drills.outcome import Order, Outcome
+from pumpwatch.drills.stage import DaemonProcess, is_subscribed, stage
+from pumpwatch.drills.verbs import say
+from pumpwatch.errors import PumpWatchError
+from pumpwatch.store.server_process import PidFile
+from pumpwatch.store.window_model import WindowQuestion
+
+COIN = "BTC"
+WARM_S = 25.0
+CHECK_S = 3.0
+SHORT_S = 1.2 * CHECK_S  # of three checks in a row it meets one or two
+LONG_S = 6 * CHECK_S
+STALL_S, BETWEEN_S = 0.8, 0.3  # the database is stopped for so long, again and again
+AWAY_NS = 3 * 3600 * 10**9  # no memory reaches so far back: the table must be asked
+ASK_S = 0.05
+STAGE = 3  # 100 % of reads, the old store behind
+VOLUME_MIB = 3072
+FULL_SHARE = 0.965
+RULE = "migration_rolled_back"
+RECOVERY_S_MAX = 120.0
+
+
+class _Readers:
+    """Somebody asks all the time: how QuestDB does shows only where reads go there."""
+
+    def __init__(self) -> None:
+        self.answers = 0
+        self.failures = 0
+
+    async def run(self, daemon: DaemonProcess, at_ns: int) -> None:
+        """Another window each time, so that no answer is kept."""
+        number = 0
+        while True:
+            number += 1
+            from_ns = at_ns - AWAY_NS - number
+            question = WindowQuestion(
+                symbols=(f"{COIN}USDT",), from_ns=from_ns, to_ns=from_ns + SIDE_NS
+            )
+            try:
+                await trio.to_thread.run_sync(ask_window, daemon.config, question, 1)
+                self.answers += 1
+            except PumpWatchError:
+                self.failures += 1
+            await trio.sleep(ASK_S)
+
+
+async def run(order: Order) -> Outcome:
+    """Every fault, short and long; see the module."""
+    outcome, readers = Outcome(), _Readers()
+    old = order.folder / "old"
+    old.mkdir(parents=True)
+    toml = settings(old, check_s=CHECK_S)
+    async with stage(order.folder, order.seed, order.rate_per_s, toml) as (simulator, daemon):
+        disk = daemon.data_dir / "questdb"
+        with volume(disk, VOLUME_MIB):
+            daemon.start()
+            await daemon.until(is_subscribed, "subscribed")
+            await trio.sleep(WARM_S)
+            at_ns = SystemClock().wall_ns() - SIDE_NS - 5 * 10**9
+            await simulator.flush()
+            await write_event(old, COIN, simulator, at_ns)
+            causes: dict[str, str] = {}
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(readers.run, daemon, at_ns)
+                act = _Act(order, outcome, daemon, disk)
+                for _ in range(order.count):
+                    for name in act.faults:
+                        causes[name] = await act.play(name)
+                nursery.cancel_scope.cancel()
+            alerts = await act.alerts()
+            await reckon_by_feed(order, outcome, simulator, daemon)
+    steps = order.count * len(causes)
+    outcome.expect(alerts == steps, f"{alerts} alerts for {steps} steps back")
+    outcome.figures |= {
+        "causes": causes, "steps_back": steps, "alerts": alerts, "check_s": CHECK_S,
+        "answers": readers.answers, "failed_answers": readers.failures,
+        "writers_stopped": act.is_stopped_seen,
+    }  # fmt: skip
+    return outcome
+
+
+class _Act:
+    """Faults, and what must follow."""
+
+    def __init__(self, order: Order, outcome: Outcome, daemon: DaemonProcess, disk: Path) -> None:
+        self.faults: dict[str, Callable[[float], Awaitable[None]]] = {
+            "errors": self._kill_again, "slow": self._stall, "disk": self._fill,
+        }  # fmt: skip
+        self.is_stopped_seen = False
+        self._order = order
+        self._outcome = outcome
+        self._daemon = daemon
+        self._disk = disk
+
+    async def play(self, name: str) -> str:
+        """Forward to the stage, the fault short, the fault long; returns the cause that is told."""
+        await self._forward()
+        before = await self._standing(lambda told: told["place"]["stage"] == STAGE)
+        self._order.tell(f"{name}, {SHORT_S:.0f} s")
+        await self.faults[name](SHORT_S)
+        await self._well()
+        told = await self._standing(lambda told: told["at_ns"] > before["at_ns"])
+        stays = told["place"]["stage"] == STAGE
+        self._outcome.expect(stays, f"{name}: a step back after {SHORT_S:g} s: {told['place']}")
+        self._order.tell(f"{name}, {LONG_S:.0f} s")
+        await self.faults[name](LONG_S)
+        await self._well()
+        told = await self._standing(lambda told: told["place"]["stage"] < STAGE)
+        one = told["place"]["stage"] == STAGE - 1
+        self._outcome.expect(one, f"{name}: not one step back: {told['place']}")
+        code, _, complaint = await say(self._daemon, "migrate", "advance", as_json=False)
+        is_held = code != 0 or not told["place"]["is_held"]
+        self._outcome.expect(is_held, f"{name}: forward at once after a step back: {complaint}")
+        return str(told["place"]["cause"])
+
+    async def alerts(self) -> int:
+        """How often the step back was told."""
+        _, rows, _ = await say(self._daemon, "alerts", "history", "--limit", "1000")
+        return sum(row["rule"] == RULE and row["kind"] == "fired" for row in rows or [])
+
+    async def _forward(self) -> None:
+        while True:
+            told = await self._standing(lambda told: not told["missing_for_advance"]
+                                        or told["place"]["stage"] >= STAGE)  # fmt: skip
+            if told["place"]["stage"] >= STAGE:
+                await self._standing(lambda told: not told["place"]["is_held"])
+                return
+            stage_now = told["place"]["stage"]
+            await say(self._daemon, "migrate", "advance", as_json=False)
+            await self._standing(
+                lambda told, stage_now=stage_now: told["place"]["stage"] > stage_now  # type: ignore[misc]
+            )
+
+    async def _standing(self, condition: Callable[[Standing], bool]) -> Standing:
+        return await standing(self._daemon, condition, "as wanted")
+
+    async def _well(self) -> None:
+        await self._daemon.until(is_well, "well again", RECOVERY_S_MAX)
+
+    # --- faults -----------------------------------------------------------------------------------
+
+    async def _kill_again(self, seconds: float) -> None:
+        """The database is killed as often as it comes back."""
+        with trio.move_on_after(seconds):
+            while True:
+                known = PidFile.read(self._daemon.data_dir)
+                if known is not None and psutil.pid_exists(known.pid):
+                    os.kill(known.pid, signal.SIGKILL)
+                await trio.sleep(0.2)
+
+    async def _stall(self, seconds: float) -> None:
+        """The database is stopped again and again: it answers, too late."""
+        known = PidFile.read(self._daemon.data_dir)
+        assert known is not None
+        end_s = trio.current_time() + min(seconds, LONG_S)
+        while trio.current_time() < end_s:
+            os.kill(known.pid, signal.SIGSTOP)
+            await trio.sleep(STALL_S)
+            os.kill(known.pid, signal.SIGCONT)
+            await trio.sleep(BETWEEN_S)
+
+    async def _fill(self, seconds: float) -> None:
+        """So full that the database gets no more rows."""
+        with _filled(self._disk):
+            with trio.move_on_after(seconds):
+                while True:
+                    status: dict[str, Any] = self._daemon.status()
+                    stopped = bool(status) and status["upkeep"].get("writers_stopped", False)
+                    self.is_stopped_seen |= stopped
+                    await trio.sleep(0.2)
+
+
+@contextmanager
+def _filled(place: Path) -> Iterator[None]:
+    usage = shutil.disk_usage(place)
+    path = place / "ballast"
+    try:
+        with path.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, int(usage.total * FULL_SHARE) - usage.used)
+        yield
+    finally:
+        path.unlink(missing_ok=True)

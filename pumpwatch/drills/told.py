@@ -1,0 +1,87 @@
+"""The end of a drill with holes: every row that is absent must be told of by the ledger.
+
+Feeds are compared one after the other: all together are larger than memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+import trio
+
+from pumpwatch.config import FEED_NAMES
+from pumpwatch.demo import Simulator
+from pumpwatch.drills.holes import Holes, judge_holes
+from pumpwatch.drills.outcome import Order, Outcome
+from pumpwatch.drills.stage import DaemonProcess, settle
+from pumpwatch.model import Gap
+from pumpwatch.sim.faults import Played
+from pumpwatch.sim.truth import load_truth
+from pumpwatch.store.gap_rows import COLUMNS, read_gap
+from pumpwatch.store.server import running_address
+from pumpwatch.store.sql import Sql
+from pumpwatch.tally import KEY, fetch_stored
+
+CLOSING_S_MAX = 180.0  # for holes to be filled or given up
+SUMS = ("absent", "told", "recovered", "unsent")
+EXAMPLES = 3
+
+
+async def settle_holes(outcome: Outcome, simulator: Simulator, daemon: DaemonProcess) -> None:
+    """End the trading; wait until all is applied and no hole is open, or nobody closes one."""
+    await settle(daemon, simulator)
+    with trio.move_on_after(CLOSING_S_MAX):
+        await daemon.until(
+            lambda now: not sum(f["gaps_suspected"] + f["gaps_confirmed"] for f in now["feeds"]),
+            "closed", CLOSING_S_MAX + 1,
+        )  # fmt: skip
+    last = await settle(daemon, simulator)
+    outcome.expect(last["differences"] == [], f"balance: {last['differences']}")
+
+
+async def read_ledger(daemon: DaemonProcess) -> list[Gap]:
+    """Every hole that the table knows."""
+    sql = Sql(running_address(daemon.config), readonly=True)
+    try:
+        return [read_gap(row) for row in await sql.query_dicts(f"SELECT {COLUMNS} FROM feed_gaps")]
+    finally:
+        await sql.aclose()
+
+
+async def judge_feeds(
+    order: Order, outcome: Outcome, simulator: Simulator, daemon: DaemonProcess,
+    gaps: Sequence[Gap], played: Sequence[Played], spooled: pl.DataFrame | None = None,
+) -> None:  # fmt: skip
+    """Hold the table against the truth; ``spooled`` are keys that must be stored whatever came."""
+    await simulator.stop_generating()  # writes what of the truth was not written yet
+    sums = dict.fromkeys(SUMS, 0)
+    wanted = None if spooled is None else spooled.unique(KEY)
+    address = running_address(daemon.config)
+    for feed in FEED_NAMES:
+        order.tell(f"comparing {feed}")
+        stored = await fetch_stored(address, feed=feed)
+        found = await trio.to_thread.run_sync(
+            _judge_feed, order, feed, stored,
+            [gap for gap in gaps if gap.feed == feed],
+            [one for one in played if one.fault.feed == feed],
+        )  # fmt: skip
+        outcome.rows += found.rows
+        outcome.missing += found.silent
+        outcome.duplicate += found.duplicate
+        outcome.faults += [f"silent: {example}" for example in found.examples[:EXAMPLES]]
+        outcome.expect(not found.unknown, f"rows that nobody traded: {found.unknown}")
+        for name in SUMS:
+            sums[name] += getattr(found, name)
+        if wanted is not None:
+            lost = wanted.filter(pl.col("feed") == feed).join(stored, on=KEY, how="anti")
+            outcome.missing += len(lost)
+            outcome.expect(lost.is_empty(), f"{feed}: {len(lost)} rows were spooled, not stored")
+    outcome.figures |= {**sums, "spooled_checked": 0 if wanted is None else len(wanted)}
+
+
+def _judge_feed(
+    order: Order, feed: str, stored: pl.DataFrame, gaps: Sequence[Gap], played: Sequence[Played]
+) -> Holes:
+    truth = load_truth(order.folder / "truth", everything=True, only=feed)
+    return judge_holes(truth, stored, gaps, played)
