@@ -141,7 +141,10 @@ def _export(client: httpx.Client, address: ServerAddress, where: str) -> pl.Data
         answer = _ask(client, address, query)
     if answer.status_code != httpx.codes.OK:
         raise ServerError(f"the database gave no export: {answer.status_code} {answer.text[:200]}")
-    frame = pl.read_parquet(io.BytesIO(answer.content))
+    try:
+        frame = pl.read_parquet(io.BytesIO(answer.content))
+    except pl.exceptions.PolarsError as error:
+        raise ServerError(f"the database's Parquet export cannot be read: {error}") from None
     if frame["trade_id"].null_count():
         raise ServerError("the database's export lacks trade ids: its Parquet export is at fault")
     return frame
