@@ -75,7 +75,8 @@ SANS_IO = {
     "listing/evidence.py", "listing/canonical.py", "listing/messages.py",
     "listing/legacy_json.py", "report/pumps.py", "report/figures.py", "report/movers.py",
     "report/before.py", "report/buying.py", "report/document.py", "report/words.py",
-    "report/format.py", "report/terminal.py", "report/refined.py", "report/charts.py", "report/page_tables.py",
+    "report/format.py", "report/terminal.py", "report/refined.py", "report/charts.py",
+    "report/page_tables.py",
     "report/study.py", "venues/spec.py", "venues/binance.py",
     "venues/bybit.py", "venues/okx.py", "venues/kucoin.py", "venues/gate.py", "venues/phemex.py",
 }  # fmt: skip
