@@ -38,7 +38,7 @@ def drill(
     ] = True,
     as_json: JsonOption = False,
 ) -> int:
-    """Break a simulated run on purpose; a line of JSON for each drill.
+    """Break a simulated run on purpose: a line of JSON a drill.
 
     Exit code 1 if a row is missing or stored twice, or a rule did not hold. Progress goes to
     stderr. Contacts no exchange.
