@@ -27,8 +27,9 @@ from tests.sim.driving import subscriptions
 FEEDS = tuple(f"{name}_{kind}" for name in ("binance", "bybit", "okx", "gate")
               for kind in ("spot", "futures"))  # fmt: skip
 NS = 10**9
-IS_TRADE = {"binance": '"e":"trade"', "bybit": '"type":"snapshot"', "okx": '"tradeId"',
-            "gate": '"event":"update"'}  # fmt: skip
+ROW = {"binance_spot": '"e":"trade"', "binance_futures": '"e":"trade"', "bybit_spot": '"i":"',
+       "bybit_futures": '"i":"', "okx_spot": '"tradeId"', "okx_futures": '"tradeId"',
+       "gate_spot": '"id_market"', "gate_futures": '"size"'}  # fmt: skip  # once in each trade
 
 
 async def listen(feed: str, url: str, came: list[int]) -> None:
@@ -39,8 +40,7 @@ async def listen(feed: str, url: str, came: list[int]) -> None:
         try:
             while True:
                 text = await socket.get_message()
-                if IS_TRADE[feed.partition("_")[0]] in text:
-                    came.append(time.perf_counter_ns())
+                came += [time.perf_counter_ns()] * text.count(ROW[feed])
         except ConnectionClosed:
             pass
 
