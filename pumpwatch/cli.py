@@ -16,18 +16,20 @@ import typer
 from pumpwatch import (
     cli_alerts,
     cli_backup,
-    cli_bundles,
     cli_check,
     cli_completion,
     cli_data,
     cli_drill,
     cli_examples,
     cli_gaps,
+    cli_lake,
     cli_migrate,
     cli_quarantine,
+    cli_replay,
     cli_retention,
     cli_run,
     cli_seat,
+    cli_study,
     cli_upgrade,
     cli_verify,
 )
@@ -84,7 +86,7 @@ gaps.command("show")(cli_gaps.gaps_show)
 gaps.command("retry")(cli_gaps.gaps_retry)
 gaps.command("settle")(cli_gaps.gaps_settle)
 app.add_typer(cli_quarantine.quarantine, name="quarantine")
-app.add_typer(cli_bundles.group, name="listings")
+app.add_typer(cli_study.group, name="listings")
 app.add_typer(schema, name="schema")
 schema.command("apply")(cli_data.schema_apply)
 schema.command("check")(cli_data.schema_check)
@@ -96,6 +98,8 @@ app.add_typer(cli_upgrade.upgrade, name="upgrade")
 app.add_typer(cli_upgrade.secrets, name="secrets")
 app.command()(cli_upgrade.proof)
 app.command()(cli_drill.drill)
+app.command()(cli_replay.replay)
+app.add_typer(cli_lake.lake, name="lake")
 app.command()(cli_seat.sql)
 app.command()(cli_seat.capacity)
 app.add_typer(cli_seat.feeds, name="feeds")

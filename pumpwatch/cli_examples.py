@@ -40,6 +40,16 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "listings report": ("listings report AVA",),
     "listings export": ("listings export AVA --to /tmp/ava",),
     "listings verify": ("listings verify AVA", "listings verify AVA --against-venue"),
+    "listings study": (
+        "listings study --out /tmp/study",
+        "listings study --source upbit --since 2026-01-01",
+    ),
+    "lake sync": ("lake sync /data/lake",),
+    "replay": (
+        "replay AVA --serve 127.0.0.1:7000",
+        "replay AVA --serve 127.0.0.1:7000 --speed 10 --now --write-config replay.toml",
+        "replay AVA --jsonl --speed max > ava.jsonl",
+    ),
     "schema apply": ("schema apply",),
     "schema check": ("schema check --json",),
     "backup create": ("backup create",),

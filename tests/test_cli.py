@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent
 MANUAL = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
 VERBS = ("run", "init", "demo", "check", "doctor", "status", "trades", "gaps", "listings", "backup",
          "retention", "migrate", "upgrade", "secrets", "proof", "schema", "sql", "capacity",
-         "feeds", "alerts", "quarantine", "verify", "completion", "sim", "drill",
+         "feeds", "alerts", "quarantine", "verify", "replay", "lake", "completion", "sim", "drill",
          "version")  # fmt: skip
 
 
@@ -96,6 +96,10 @@ def test_each_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str]
         (["run", "--for", "5x"], "--for '5x'"),
         (["run", "--feeds", "okx"], "--feeds okx: no such feed"),
         (["schema", "drop"], "'drop'"),
+        (["replay", "POD"], "either --serve HOST:PORT or --jsonl"),
+        (["replay", "POD", "--serve", "7000"], "HOST:PORT"),
+        (["replay", "POD", "--jsonl", "--speed", "fast"], "--speed fast"),
+        (["replay", "POD", "--jsonl", "--now"], "--now"),
     ],
 )
 def test_usage_errors_are_one_line_and_64(

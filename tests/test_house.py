@@ -44,6 +44,7 @@ ROOTS = {
     "restored", "upgrade_verb", "cli_upgrade", "online", "cli_examples", "spool_damage",
     "listing_desk", "listing_order", "listing_view", "listing_publish", "listing_verbs",
     "demo_listing", "venue_lists", "cli_bundles", "cli_completion", "listing_frames",
+    "replay_verb", "cli_replay", "cli_study", "cli_lake",
 }  # fmt: skip
 MAY_IMPORT = {
     "_fast": BASE,
@@ -56,6 +57,7 @@ MAY_IMPORT = {
     "listing": BASE | {"store", "rest", "dialling"},
     "report": BASE | {"listing"},
     "migrate": BASE | {"store", "listing"},
+    "research": BASE | {"store", "listing"},
     "sim": BASE,  # an independent reading of what venues send: shares no code with venues/
     "alerts": BASE | {"rest"},
     "dashboard": BASE | {"store", "listing"},

@@ -348,6 +348,7 @@ class BinanceFutures(Binance):
     name = "binance_futures"
     websocket_path = "/public/ws"
     styles = 3
+    kind_styles = {"insurance": 1, "adl": 2}  # noqa: RUF012
     frames_per_s = 10
     rest_prefix = "/fapi/v1/"
     weights = {"exchangeInfo": 1, "trades": 5, "historicalTrades": 200, "ticker/24hr": 40}  # noqa: RUF012

@@ -282,6 +282,7 @@ class BybitFutures(Bybit):
     websocket_path = "/v5/public/linear"
     id_kind = "uuid"
     styles = 4
+    kind_styles = {"block": 3}  # noqa: RUF012
     flow = Flow(sequences="match", rows_max=1024, new_message_share=0.5)
 
     def instruments(self) -> list[Instrument]:

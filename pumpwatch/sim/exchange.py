@@ -56,7 +56,7 @@ class Exchange:
             if settings.has(name):
                 rng = random.Random(settings.seed * 100 + number)
                 venue = VENUES[name](settings, clock, rng)
-                venue.market = Market(venue, settings.seed, number)
+                venue.market = self.market_of(venue, number)
                 self.venues[name] = venue
         self.markets = [venue.market for venue in self.venues.values()]
         budgets: dict[str, dict[str, Budget]] = {}
@@ -77,6 +77,14 @@ class Exchange:
         self.truth = TruthLog(truth_dir, self.markets)
         self.faults = FaultPlayer(self.venues, self.connections, clock, truth_dir)
         self.plan: list[Fault] = []  # to be played from the first subscription on
+
+    def market_of(self, venue: Venue, number: int) -> Market:
+        """What is traded on the ``number``-th feed."""
+        return Market(venue, self.settings.seed, number)
+
+    def somebody_subscribed(self) -> None:
+        """There is a reader."""
+        self.engine.somebody_subscribed()
 
     def listen_at(self, host: str, port: int, *, tls: bool = False) -> dict[str, dict[str, str]]:
         """Tell the venues where they are; returns each feed's URLs."""
@@ -110,7 +118,7 @@ class Exchange:
             return
         self._connections_made += 1
         number = self._connections_made
-        connection = Connection(number, venue, self._clock, self.engine.somebody_subscribed)
+        connection = Connection(number, venue, self._clock, self.somebody_subscribed)
         self.connections[number] = connection
         try:
             await connection.run(stream, head, upgrade, self.stopping)
@@ -121,7 +129,7 @@ class Exchange:
     async def answer(self, name: str, request: Request) -> Answer:
         """A REST request to a feed, a board or to the simulator itself."""
         if name == "control":
-            return await self._control(request)
+            return await self.control(request)
         if name in BOARDS:
             return self.boards.answer(name, request)
         venue = self.venues.get(name)
@@ -139,7 +147,8 @@ class Exchange:
         venue.counts.rest[f"{request.path} {answer.status}"] += 1
         return answer
 
-    async def _control(self, request: Request) -> Answer:
+    async def control(self, request: Request) -> Answer:
+        """A request to the simulator itself."""
         if request.path == "/boards":
             return self.boards.control(request)
         match request.method, request.path:

@@ -328,6 +328,7 @@ class GateFutures(Gate):
     flow = Flow(rows_max=64, new_message_share=0.6)
     suffix = "]}"
     PRICE_NUMBER, INTERNAL = 1, 2  # styles
+    kind_styles = {"internal": INTERNAL}  # noqa: RUF012
 
     def _dialect(self, *, wants_decimals: bool) -> str:
         return DECIMAL if wants_decimals else WHOLE

@@ -44,7 +44,7 @@ class Market:
     def __init__(self, venue: Venue, seed: int, number: int) -> None:
         self.venue = venue
         self.name = venue.name
-        self.instruments = venue.instruments()
+        self.instruments = self.instruments_of(venue)
         if venue.settings.newborns:
             self.instruments += unborn(self.instruments, venue.settings.newborns)
         self.by_name = {one.venue_symbol: one for one in self.listed}
@@ -78,6 +78,10 @@ class Market:
         self._recorded: dict[str, list[Recorded]] = {}
         if venue.settings.recorded:
             self._recorded = read_samples(venue.name, venue.read_recorded)
+
+    def instruments_of(self, venue: Venue) -> list[Instrument]:
+        """What the feed has."""
+        return venue.instruments()
 
     def _depth(self) -> int:
         if self.venue.has_deep_history:

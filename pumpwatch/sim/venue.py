@@ -251,6 +251,7 @@ class Venue:
     has_deep_history = False
     merges_trades = False  # now and then
     id_kind: Literal["number", "uuid", "ordinal"] = "number"
+    kind_styles: Mapping[str, int] = {}  # the style that says so of a trade
     number_pattern: re.Pattern[str] | None = (
         None  # ids in recorded texts, where they are contiguous
     )
