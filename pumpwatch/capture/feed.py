@@ -12,7 +12,7 @@ import trio
 from pumpwatch.capture.agreement import Agreement
 from pumpwatch.capture.feed_state import FeedState
 from pumpwatch.capture.instruments import KrwCoins, Listing, fetch_listing
-from pumpwatch.capture.ledger import Edge
+from pumpwatch.capture.ledger import LATE_SUBSCRIPTION, Edge
 from pumpwatch.capture.pacing import Backoff, ConnectPacer
 from pumpwatch.capture.plan import plan_connections, rank, room_of, slots_max
 from pumpwatch.capture.roster import Changes, Roster
@@ -30,6 +30,8 @@ LIST_SHARE = 0.05  # of the REST budget that lists may take
 LOOK_S = 1.0
 EARLY_RETRY_S = 5.0  # a venue that takes no subscription before the first trade is asked so often
 REFUSED_RETRY_S = 60.0
+# A list may name an instrument so long after its first trade: it is made anew now and then.
+LIST_BEHIND_NS = 60 * 10**9
 GONE_QUIET_S = 300.0  # without a trade for so long, an instrument that is gone has had its last
 
 
@@ -220,7 +222,8 @@ class FeedRun:
     def _place(self, nursery: trio.Nursery, instruments: list[Instrument], since_ns: int) -> None:
         """Give instruments a connection; those that found no place before have another try.
 
-        What trades already was missed since the list before.
+        What trades already was missed since the list before, or longer if that was behind; what
+        does not may begin before the venue takes the subscription.
         """
         waiting = sorted([*self.feed.left_out, *instruments], key=rank)
         placed: dict[Slot | None, list[Instrument]] = {}
@@ -240,9 +243,12 @@ class FeedRun:
                 slot.add(some)
         fresh = [one for some in placed.values() for one in some]
         self._want(fresh)
-        late = {one.symbol for one in fresh if one.status == "trading"}
-        edges = [Edge(symbol, since_ns) for symbol in sorted(late)]
-        self.feed.ledger.cut(self._spec, edges, cause="late_subscription")
+        # Where a subscription before trading is refused, its acceptance opens the hole.
+        may_trade = {"trading", "prelaunch"} if self._spec.prelaunch_has_feed else {"trading"}
+        late = {one.symbol for one in fresh if one.status in may_trade}
+        from_ns = max(since_ns - LIST_BEHIND_NS, 0)
+        edges = [Edge(symbol, from_ns) for symbol in sorted(late)]
+        self.feed.ledger.cut(self._spec, edges, cause=LATE_SUBSCRIPTION)
         self._leave_out(left_out)
         if fresh:
             log.info("instruments_added", feed=self._spec.name, symbols=len(fresh),

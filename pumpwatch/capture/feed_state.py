@@ -14,7 +14,7 @@ from pumpwatch._fast.instruments import InstrumentTable
 from pumpwatch._fast.road import FeedRoad, VenueClock
 from pumpwatch.capture.agreement import Agreement
 from pumpwatch.capture.coverage import Coverage
-from pumpwatch.capture.ledger import Edge, Ledger, Position
+from pumpwatch.capture.ledger import LATE_SUBSCRIPTION, Edge, Ledger, Position
 from pumpwatch.capture.message_shape import MessageShape
 from pumpwatch.capture.overlap import Listed
 from pumpwatch.clock import Clock
@@ -223,7 +223,7 @@ class FeedState:
         for name in venue_symbols:
             # Refused a moment ago, taken now: it may have begun to trade in between.
             if name in self.refused and not self.coverage.carriers(name):
-                self._cut([name], "late_subscription", self._refused_ns[name])
+                self._cut([name], LATE_SUBSCRIPTION, self._refused_ns[name])
             self.refused.pop(name, None)
         fresh = self.coverage.carry(connection, venue_symbols, now_ns)
         if self.agreement is not None:

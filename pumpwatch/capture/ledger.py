@@ -30,6 +30,7 @@ UNREAD_STEP_NS = 10 * SECOND_NS  # a row that grows while messages stay unread g
 
 ANY_SYMBOL = "*"
 CONTRACT_VALUE = "contract_value"
+LATE_SUBSCRIPTION = "late_subscription"
 QUARANTINE = "quarantine"
 RESTART = "restart"
 SPOOL_DAMAGE = "spool_damage"
@@ -41,7 +42,7 @@ CUTS = frozenset(
         "backpressure",
         "handover",
         "paused",
-        "late_subscription",
+        LATE_SUBSCRIPTION,
         "refused",
         "silence",
         RESTART,

@@ -205,6 +205,17 @@ async def test_a_late_first_list_of_a_new_coin_reaches_its_beginning() -> None:
     assert states(desk) == [("filled", "rest", 2)]
 
 
+@pytest.mark.parametrize("feed", ["kucoin_spot", "bybit_futures", "binance_futures", "gate_spot"])
+async def test_an_instrument_that_never_traded_misses_nothing(feed: str) -> None:
+    """Listed before its first trade: its hole closes although the venue has nothing to show."""
+    desk = Desk(FORMS_BY_FEED[feed])
+    desk.clock.now_ns = START_NS
+    desk.ledger.cut(desk.spec, [Edge(SYMBOL, START_NS)], cause="late_subscription")
+    desk.connect(at_ns=START_NS + 3 * SECOND_NS)
+    await desk.mend()
+    assert states(desk) == [("empty", "quiet", 0)]
+
+
 async def test_the_task_closes_holes_by_itself(autojump_clock: trio.testing.MockClock) -> None:
     desk = cut_desk("okx_futures")
     queue = Backfill([desk.backfill], desk.ledger, frozenset)

@@ -1,6 +1,6 @@
 """Faults of all feeds in virtual time: what is not stored is told of, and nothing else is.
 
-The drills play the same plans against processes and a database. Here the seeds are many and cheap.
+The drills play the same plans against processes and a database. Here a seed takes seconds.
 """
 
 from __future__ import annotations
@@ -10,19 +10,21 @@ from pathlib import Path
 import pytest
 import trio
 
-from pumpwatch.drills import blackout, gaps, replace, thinned
+from pumpwatch.drills import blackout, gaps, newborn, replace, thinned
 from pumpwatch.drills.faulted import ALL_HISTORY, told
+from pumpwatch.drills.holes import BY_ID
 from pumpwatch.sim.settings import SimSettings
+from pumpwatch.tally import KEY
 from tests.capture.virtual import VirtualDesk, VirtualRun, play
 
 SEEDS = (20_261_125,)
 
 
-def settings(seed: int, *, rate: float = 240.0, symbols: int = 6) -> SimSettings:
+def settings(seed: int, *, rate: float = 240.0, symbols: int = 6, newborns: int = 0) -> SimSettings:
     print(f"seed {seed}")
     return SimSettings(
         seed=seed, symbols=symbols, rate_per_s=rate, recorded=False, goes_on=True,
-        tick_s=0.4,
+        newborns=newborns, tick_s=0.4,
     )  # fmt: skip
 
 
@@ -115,3 +117,25 @@ def test_what_lists_still_show_after_an_outage_comes_back(
     print(f"{got} of {most}")
     assert got >= blackout.SHARE_MIN * most
     assert run.too_many == 0
+
+
+def test_the_first_trade_of_a_new_instrument_is_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the list names it after its first trade: its hole reaches back before the list."""
+    run = play(
+        monkeypatch, tmp_path, settings(SEEDS[0], rate=150, newborns=2),
+        newborn.plan_births, 24,
+    )  # fmt: skip
+    check_told(run)
+    check_closed(run)
+    births = [one for one in run.played if one.symbols]
+    assert len(births) == 24
+    stored = run.stored.select(KEY).unique()
+    missed = [
+        (one.fault.feed, newborn.lead_s(one.fault))
+        for one in births
+        if not newborn.first_stored(run.truth, stored, one)
+    ]
+    in_time = newborn.POLL_S_MAX + newborn.MARGIN_S
+    assert [one for one in missed if one[1] >= in_time or one[0] in BY_ID] == []
