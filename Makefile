@@ -89,7 +89,7 @@ drills-full: $(STAMP) $(EXTENSIONS)
 	$(PY) -m bench.drill_book build/drills.jsonl; cat build/drills.jsonl; exit $$failed
 
 drills-short: $(STAMP) $(EXTENSIONS)
-	TEST_ALL_DRILLS=1 $(PY) -m pytest tests/system
+	TEST_ALL_DRILLS=1 $(PY) -m pytest tests/system tests/capture/test_virtual.py
 
 # All benches, half an hour on a quiet machine; BENCH="tls daemon" runs only these.
 bench: $(STAMP) $(EXTENSIONS)

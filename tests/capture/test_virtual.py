@@ -5,6 +5,7 @@ The drills play the same plans against processes and a database. Here a seed tak
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,9 @@ from pumpwatch.tally import KEY
 from tests.capture.virtual import VirtualDesk, VirtualRun, play
 
 SEEDS = (20_261_125,)
+long = pytest.mark.skipif(
+    not os.environ.get("TEST_ALL_DRILLS"), reason="takes minutes: make drills-short"
+)
 
 
 def settings(seed: int, *, rate: float = 240.0, symbols: int = 6, newborns: int = 0) -> SimSettings:
@@ -67,6 +71,7 @@ def thin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, compares: bool) -> 
     )  # fmt: skip
 
 
+@long
 def test_what_an_unbroken_stream_keeps_back_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,6 +82,7 @@ def test_what_an_unbroken_stream_keeps_back_is_found(
     assert run.found.recovered >= thinned.SHARE_MIN * run.found.unsent
 
 
+@long
 def test_control_without_comparisons_it_goes_unseen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,6 +110,7 @@ def test_planned_ends_cost_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert run.replacements == 2 * replace.ROUND
 
 
+@long
 def test_what_lists_still_show_after_an_outage_comes_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
