@@ -54,11 +54,11 @@ from pumpwatch.store.checkpoint import NoHold
 from pumpwatch.store.cold import ColdStore
 from pumpwatch.store.operations import NoSink, OperationLog
 from pumpwatch.store.partitions import HOUR_NS, NS_PER_S, read_partitions, wait_applied
+from pumpwatch.store.readonly import COLUMNS, query
 from pumpwatch.store.scratch_server import SERVER_FOLDER
 from pumpwatch.store.server import ServerAddress, read_runtime, running_address
 from pumpwatch.store.server_process import find_leftovers
 from pumpwatch.store.sql import Sql
-from pumpwatch.store.window import COLUMNS, query
 from pumpwatch.tally import compare, fetch_stored
 
 WINDOWS = 300

@@ -15,6 +15,7 @@ import trio
 
 from pumpwatch.caretaker_orders import offer_orders
 from pumpwatch.errors import PumpWatchError, UsageError
+from pumpwatch.moments import iso_ns
 from pumpwatch.release import note_release
 from pumpwatch.restored import open_gaps_since_backup
 from pumpwatch.standing import DiskStanding, TierStanding, UpkeepStanding
@@ -32,7 +33,6 @@ from pumpwatch.store.retention_plan import Tier, cutoff_of, days_left, tiers
 from pumpwatch.store.scratch_server import QUERY_S_MAX
 from pumpwatch.store.server import new_passwords
 from pumpwatch.store.sql import Sql
-from pumpwatch.store.window import iso_ns
 from pumpwatch.store.writer_gate import WriterGate
 from pumpwatch.upkeep_verbs import scratch_heap_mib
 

@@ -13,9 +13,9 @@ import trio
 
 from pumpwatch.balance import FeedBalance, differences
 from pumpwatch.capture.feed_state import FeedState
+from pumpwatch.moments import iso_ns
 from pumpwatch.rates import LagHistogram, Rate
 from pumpwatch.status import write_status
-from pumpwatch.store.window import iso_ns
 from pumpwatch.version import VERSION
 
 if TYPE_CHECKING:

@@ -15,12 +15,12 @@ import trio
 
 from pumpwatch.capture.ledger import RESTORE, Edge
 from pumpwatch.errors import BackupError
+from pumpwatch.moments import iso_ns
 from pumpwatch.store.backup_restore import RESTORED_FILE, Restored
 from pumpwatch.store.instrument_rows import read_instruments
 from pumpwatch.store.operations import OperationLog
 from pumpwatch.store.partitions import DAY_NS
 from pumpwatch.store.sql import Sql
-from pumpwatch.store.window import iso_ns
 from pumpwatch.venues.spec import TradeIds
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ import trio
 
 from pumpwatch.capture.feed_state import ConnectionState, FeedState
 from pumpwatch.health_line import health_line
+from pumpwatch.moments import iso_ns
 from pumpwatch.rates import LAG_BUCKETS_S, LagHistogram, Rate, TimesBySource
 from pumpwatch.standing import (
     AlertStanding,
@@ -33,7 +34,6 @@ from pumpwatch.standing import (
     VolumeStanding,
     WriterStanding,
 )
-from pumpwatch.store.window import iso_ns
 from pumpwatch.version import VERSION
 
 if TYPE_CHECKING:

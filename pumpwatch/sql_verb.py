@@ -10,45 +10,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import psycopg
-
 from pumpwatch.cli_print import print_json, print_rows
 from pumpwatch.config import Config
-from pumpwatch.errors import PumpWatchError, ServerError, StatementError, UsageError
-from pumpwatch.store.server import ServerAddress, running_address
+from pumpwatch.errors import PumpWatchError, UsageError
+from pumpwatch.store.readonly import reading
+from pumpwatch.store.server import running_address
 
-CONNECT_S_MAX = 5
 FORMATS = ("table", "json", "csv", "parquet")
 
 
 def ask(config: Config, query: str) -> tuple[list[str], list[dict[str, Any]]]:
     """Column names and rows. Raises ServerError or StatementError."""
-    address = running_address(config)
-    try:
-        with _connect(address) as connection, connection.cursor() as cursor:
-            cursor.execute(query.encode())
-            names = [column.name for column in cursor.description or ()]
-            rows = cursor.fetchall() if cursor.description else []
-    except psycopg.OperationalError as error:
-        raise ServerError(
-            f"no database answers on {address.pg_host}:{address.pg_port}"
-            f" (is `pumpwatch run` running on this data_dir?): {' '.join(str(error).split())}"
-        ) from None
-    except psycopg.Error as error:
-        raise StatementError(f"the database refused: {str(error).splitlines()[0]}") from None
+    with reading(running_address(config)) as connection, connection.cursor() as cursor:
+        cursor.execute(query.encode())
+        names = [column.name for column in cursor.description or ()]
+        rows = cursor.fetchall() if cursor.description else []
     return names, [dict(zip(names, row, strict=True)) for row in rows]
-
-
-def _connect(address: ServerAddress) -> psycopg.Connection[Any]:
-    return psycopg.connect(
-        host=address.pg_host,
-        port=address.pg_port,
-        user=address.readonly_user,
-        password=address.readonly_password,
-        dbname="qdb",
-        autocommit=True,
-        connect_timeout=CONNECT_S_MAX,
-    )
 
 
 def show(names: Sequence[str], rows: Sequence[dict[str, Any]], form: str, out: Path | None) -> None:

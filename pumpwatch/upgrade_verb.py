@@ -11,6 +11,7 @@ from pumpwatch.config import Config
 from pumpwatch.daemon_orders import ROTATE, through_daemon
 from pumpwatch.environment import Finding, read_runtime
 from pumpwatch.errors import PumpWatchError, UsageError
+from pumpwatch.moments import iso_ns
 from pumpwatch.release import INSTALLED, Release, keep_jar, read_release
 from pumpwatch.schema_verbs import connection
 from pumpwatch.store.backup import open_folder
@@ -20,7 +21,6 @@ from pumpwatch.store.partitions import HOUR_NS, NS_PER_S
 from pumpwatch.store.schema import MIGRATIONS, check_schema, read_version
 from pumpwatch.store.server import new_passwords, running_address
 from pumpwatch.store.sql import Sql
-from pumpwatch.store.window import iso_ns
 
 BACKUP_AGE_NS_MAX = 24 * HOUR_NS
 LONG_AGO = "no release is noted in this data_dir: nothing ran here, or an early one"

@@ -19,6 +19,7 @@ from pumpwatch.config import Config
 from pumpwatch.daemon_orders import CREATE, RUN, through_daemon
 from pumpwatch.environment import read_runtime
 from pumpwatch.errors import MaintenanceBusyError, UsageError
+from pumpwatch.moments import iso_ns
 from pumpwatch.schema_verbs import connection, database
 from pumpwatch.store.backup import Backups, open_folder
 from pumpwatch.store.backup_manifest import RUNNING, Manifest, State, last_full_ns
@@ -36,7 +37,6 @@ from pumpwatch.store.retention import Outcome, Retention, over_limit
 from pumpwatch.store.scratch_server import QUERY_S_MAX
 from pumpwatch.store.server import ServerAddress, running_address
 from pumpwatch.store.sql import Sql
-from pumpwatch.store.window import iso_ns
 
 SCRATCH_HEAP_MIB = (256, 512)  # what it needs at least, and what it gains nothing beyond
 CLOSE_S_MAX = 5.0

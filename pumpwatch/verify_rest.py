@@ -5,9 +5,9 @@ from __future__ import annotations
 from pumpwatch.capture.overlap import CLOCKS_APART_NS, name_rows, plain, without_cut_instant
 from pumpwatch.errors import VenueError
 from pumpwatch.model import Instrument
+from pumpwatch.moments import iso_ns
 from pumpwatch.rest import RestClient
 from pumpwatch.store.gap_rows import Questions
-from pumpwatch.store.window import iso_ns
 from pumpwatch.venues.history import Span as Hole
 from pumpwatch.venues.history import first_request
 from pumpwatch.venues.spec import FeedSpec

@@ -7,8 +7,8 @@ from itertools import pairwise
 from typing import Any
 
 from pumpwatch.capture.ranges import Ids, common, size, without
+from pumpwatch.moments import iso_ns
 from pumpwatch.store.gap_rows import Questions
-from pumpwatch.store.window import iso_ns
 from pumpwatch.venues.spec import FeedSpec
 from pumpwatch.verify_book import Book, Difference, Span
 

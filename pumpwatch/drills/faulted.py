@@ -28,8 +28,8 @@ from pumpwatch.model import Gap
 from pumpwatch.sim.faults import Fault, Played
 from pumpwatch.sim.truth import META_FILE, load_truth
 from pumpwatch.store.gap_rows import SELECT_SQL, read_gap
+from pumpwatch.store.readonly import query
 from pumpwatch.store.server import running_address
-from pumpwatch.store.window import query
 from pumpwatch.tally import fetch_stored
 
 NO_COMPARISONS = "[backfill]\ncompare = false\n"

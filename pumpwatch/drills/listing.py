@@ -15,7 +15,6 @@ from typing import Any
 
 import httpx
 import polars as pl
-import psycopg
 import trio
 
 from pumpwatch.config import FEED_NAMES
@@ -29,6 +28,7 @@ from pumpwatch.listing.bundle import EVENT, TRADES
 from pumpwatch.listing.certificate import Certificate, FeedProof
 from pumpwatch.listing.verify import read_certificate, verify_bundle
 from pumpwatch.sim.truth import META_FILE, load_truth
+from pumpwatch.store.readonly import reading
 from pumpwatch.store.server import running_address
 
 WARM_S = 12.0  # of trading before the first notice: a window has a past
@@ -168,11 +168,7 @@ def _bundles(daemon: DaemonProcess) -> list[Path]:
 
 
 def _events(daemon: DaemonProcess) -> list[tuple[str, str, str, str]]:
-    address = running_address(daemon.config)
-    with psycopg.connect(
-        host=address.pg_host, port=address.pg_port, user=address.readonly_user,
-        password=address.readonly_password, dbname="qdb", autocommit=True,
-    ) as connection:  # fmt: skip
+    with reading(running_address(daemon.config)) as connection:
         return connection.execute(
             "SELECT symbol, source, notice_id, state FROM listing_events"
         ).fetchall()

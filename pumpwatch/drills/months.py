@@ -11,13 +11,13 @@ import trio
 from pumpwatch.clock import SystemClock
 from pumpwatch.config import Config
 from pumpwatch.drills.stage import SERVER_HEAP_MIB, DaemonProcess
+from pumpwatch.moments import iso_ns
 from pumpwatch.store.embedded import hold_data_dir, run_server
 from pumpwatch.store.partitions import DAY_NS, HOUR_NS, NS_PER_S, wait_applied
 from pumpwatch.store.schema import apply_schema
 from pumpwatch.store.scratch_server import QUERY_S_MAX
 from pumpwatch.store.server import running_address
 from pumpwatch.store.sql import Sql
-from pumpwatch.store.window import iso_ns
 
 SYMBOL = "MONTHSUSDT"  # no venue of the simulator lists it
 COIN = "MONTHS"

@@ -33,9 +33,9 @@ from pumpwatch.drills.reckoning import pending, reckon
 from pumpwatch.drills.stage import DaemonProcess, is_subscribed, parsed_rows, stage
 from pumpwatch.drills.verbs import say
 from pumpwatch.errors import DrillError
+from pumpwatch.moments import iso_ns
 from pumpwatch.store.disk import Level, measure
 from pumpwatch.store.partitions import HOUR_NS, NS_PER_S
-from pumpwatch.store.window import iso_ns
 
 VOLUME_MIB = 6144  # of which the server takes 1.6 GB at once, 16 MiB for each column it writes to
 ROWS_PER_HOUR = 27_000  # some 60 MB a day: five days are 5 % of the disk

@@ -15,9 +15,9 @@ from pumpwatch.listing.events import (
     ListingEvent,
     event_from_row,
 )
+from pumpwatch.moments import iso_ns
 from pumpwatch.store.server import running_address
 from pumpwatch.store.sql import Sql
-from pumpwatch.store.window import iso_ns
 
 
 async def load_events(sql: Sql) -> list[ListingEvent]:

@@ -6,10 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import polars as pl
-import psycopg
 
 from pumpwatch.config import Config
-from pumpwatch.errors import ServerError, StatementError, UsageError
+from pumpwatch.errors import UsageError
 from pumpwatch.listing.archive import FOLDER
 from pumpwatch.listing.bundle import bundle_name
 from pumpwatch.listing.events import (
@@ -23,9 +22,9 @@ from pumpwatch.listing.evidence import Window
 from pumpwatch.research.bundles import BundleFolder, events_frame, schema_of, unique_rows
 from pumpwatch.research.columns import TRADES
 from pumpwatch.research.place import EventRows
+from pumpwatch.store.readonly import reading
 from pumpwatch.store.server import running_address
 
-CONNECT_S_MAX = 5
 SECOND_NS = 10**9
 KEPT_NS = 3_600 * SECOND_NS  # around a window, as bundles keep it
 TABLES = ("trades", "event_trades", "archive_trades")
@@ -64,21 +63,8 @@ class Instance:
 
     def query(self, text: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """All rows. Raises ServerError, StatementError."""
-        address = running_address(self._config)
-        try:
-            with psycopg.connect(
-                host=address.pg_host, port=address.pg_port, user=address.readonly_user,
-                password=address.readonly_password, dbname="qdb", autocommit=True,
-                connect_timeout=CONNECT_S_MAX,
-            ) as connection:  # fmt: skip
-                return connection.execute(text.encode(), parameters).fetchall()
-        except psycopg.OperationalError as error:
-            raise ServerError(
-                f"no database answers on {address.pg_host}:{address.pg_port}"
-                f" (is `pumpwatch run` running on this data_dir?): {' '.join(str(error).split())}"
-            ) from None
-        except psycopg.Error as error:
-            raise StatementError(f"the database refused: {str(error).splitlines()[0]}") from None
+        with reading(running_address(self._config)) as connection:
+            return connection.execute(text.encode(), parameters).fetchall()
 
     # --- events -----------------------------------------------------------------------------------
 

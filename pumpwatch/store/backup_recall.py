@@ -13,6 +13,7 @@ import trio
 from pumpwatch.clock import Clock
 from pumpwatch.config import Config
 from pumpwatch.errors import BackupError, DamagedBackupError, UsageError
+from pumpwatch.moments import iso_ns
 from pumpwatch.store import embedded_files
 from pumpwatch.store.backup import open_folder
 from pumpwatch.store.backup_archive import MIB, SPARE_BYTES
@@ -42,7 +43,6 @@ from pumpwatch.store.partitions import DAY_NS, SqlAccess, span_of, wait_applied
 from pumpwatch.store.schema import SCHEMA_VERSION
 from pumpwatch.store.scratch_server import end_leftovers, scratch_server
 from pumpwatch.store.side_rows import side_row
-from pumpwatch.store.window import iso_ns
 
 log = structlog.get_logger()
 

@@ -15,6 +15,7 @@ import trio
 
 from pumpwatch.clock import Clock
 from pumpwatch.errors import PumpWatchError
+from pumpwatch.moments import iso_ns
 from pumpwatch.store.digest import Digest, digest, read_columns, where_span
 from pumpwatch.store.maintenance_lock import hold_maintenance
 from pumpwatch.store.operations import OperationLog
@@ -26,7 +27,6 @@ from pumpwatch.store.partitions import (
     wait_applied,
 )
 from pumpwatch.store.retention import Alert
-from pumpwatch.store.window import iso_ns
 
 log = structlog.get_logger()
 

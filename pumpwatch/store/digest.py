@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import msgspec
 import trio
 
+from pumpwatch.moments import iso_ns
 from pumpwatch.store.partitions import SqlAccess
-from pumpwatch.store.window import iso_ns
 
 MODULUS = 1 << 256
 CHUNK_ROWS = 250_000  # about a second of one core: a question no longer holds up the others

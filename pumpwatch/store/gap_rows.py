@@ -7,9 +7,10 @@ from typing import Any, Protocol
 
 from pumpwatch.config import Config
 from pumpwatch.model import OPEN_STATES, Gap
+from pumpwatch.moments import iso_ns
+from pumpwatch.store.readonly import query
 from pumpwatch.store.server import running_address
 from pumpwatch.store.side_rows import side_row
-from pumpwatch.store.window import iso_ns, query
 
 COLUMNS = (
     "gap_id, opened_at::long AS opened_ns, exchange, market_type, symbol, cause,"

@@ -14,9 +14,9 @@ from typing import Any
 import msgspec
 
 from pumpwatch.clock import Clock
+from pumpwatch.moments import iso_ns
 from pumpwatch.store.operations import OperationLog
 from pumpwatch.store.partitions import DAY_NS, SqlAccess
-from pumpwatch.store.window import iso_ns
 
 OPERATION = "proof"
 GOOD, OPEN = "good", "open"  # open: something of the day is not proven

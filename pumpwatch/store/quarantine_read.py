@@ -8,8 +8,8 @@ from typing import Any
 from pumpwatch.config import Config
 from pumpwatch.moments import iso_ns
 from pumpwatch.store.message_files import kept_of
+from pumpwatch.store.readonly import query
 from pumpwatch.store.server import running_address
-from pumpwatch.store.window import query
 
 FOLDER = "quarantine"  # below data_dir
 

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from pumpwatch.errors import RetentionRefusedError
+from pumpwatch.moments import iso_ns
 from pumpwatch.store.partitions import DAY_NS, HOUR_NS, Partition
-from pumpwatch.store.window import iso_ns
 
 CLOCK_BEHIND_NS_MAX = HOUR_NS  # rows further ahead of our clock than this: it is behind
 CLOCK_AHEAD_NS_MAX = DAY_NS  # no row for so long: it is ahead, or nothing is recorded

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pumpwatch.moments import iso_ns
 from pumpwatch.store.nightly import (
     DAYS_BACK_MAX,
     Nightly,
@@ -21,7 +22,6 @@ from pumpwatch.store.nightly import (
 )
 from pumpwatch.store.operations import OperationLog
 from pumpwatch.store.partitions import DAY_NS, HOUR_NS
-from pumpwatch.store.window import iso_ns
 from tests.store.upkeep import TODAY_NS, FixedClock, ListSink
 
 UPSHOT = Upshot(

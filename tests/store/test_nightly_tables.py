@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pumpwatch.moments import iso_ns
 from pumpwatch.store.ilp_client import IlpClient
 from pumpwatch.store.nightly import (
     OPERATION,
@@ -19,7 +20,6 @@ from pumpwatch.store.partitions import DAY_NS, HOUR_NS, NS_PER_S, wait_applied
 from pumpwatch.store.schema import apply_schema
 from pumpwatch.store.server import ServerAddress
 from pumpwatch.store.sql import Sql
-from pumpwatch.store.window import iso_ns
 from tests.store.upkeep import TODAY_NS, FixedClock, add_event, add_trades
 
 pytestmark = pytest.mark.questdb

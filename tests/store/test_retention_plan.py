@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pumpwatch.errors import RetentionRefusedError
+from pumpwatch.moments import iso_ns
 from pumpwatch.store.partitions import DAY_NS, HOUR_NS, Partition, merge, span_of
 from pumpwatch.store.retention_plan import (
     CLOCK_AHEAD_NS_MAX,
@@ -20,7 +21,6 @@ from pumpwatch.store.retention_plan import (
     plan_room,
     tiers,
 )
-from pumpwatch.store.window import iso_ns
 from tests.store.upkeep import NOW_NS, TODAY_NS
 
 FLOOR_DAYS = 7

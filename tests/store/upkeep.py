@@ -12,6 +12,7 @@ import trio
 
 from pumpwatch.config import Config, QuestdbConfig
 from pumpwatch.config_upkeep import BackupConfig
+from pumpwatch.moments import iso_ns
 from pumpwatch.store import embedded_files
 from pumpwatch.store.embedded_files import choose_ports, plan_launch
 from pumpwatch.store.partitions import DAY_NS, NS_PER_S, wait_applied
@@ -19,7 +20,6 @@ from pumpwatch.store.probe import wait_for_answer
 from pumpwatch.store.schema import MIGRATIONS, VERSION_TABLE
 from pumpwatch.store.server import Ports, ServerAddress, ensure_passwords
 from pumpwatch.store.sql import Sql
-from pumpwatch.store.window import iso_ns
 
 HEAP_MIB = 400
 # A server allots 16 MiB to every column that is written to: 2 GB for our empty tables.

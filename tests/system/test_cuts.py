@@ -20,8 +20,8 @@ from pumpwatch.demo import Simulator, run_simulator
 from pumpwatch.drills.stage import DaemonProcess, daemon_process
 from pumpwatch.errors import EXIT_GOOD
 from pumpwatch.store.gap_rows import read_gaps
+from pumpwatch.store.readonly import query
 from pumpwatch.store.server import running_address
-from pumpwatch.store.window import query
 from pumpwatch.tally import fetch_stored
 from pumpwatch.venues import FEEDS_BY_NAME
 from tests.system.proxy import Proxy, run_proxy
