@@ -64,10 +64,15 @@ class Simulator:
         )
         return msgspec.structs.replace(config, feeds=feeds, listing=listing)
 
-    def busiest(self, feed: str) -> str:
-        """The symbol that trades most, as the venue names it: it stands first in its list."""
-        meta = json.loads((self.truth_dir / META_FILE).read_text(encoding="utf-8"))
-        return str(meta[feed]["venue_symbols"][0])
+    def facts(self) -> dict[str, Any]:
+        """What the truth says of each feed: ``symbols``, ``venue_symbols``, the busiest first."""
+        facts: dict[str, Any] = json.loads((self.truth_dir / META_FILE).read_text(encoding="utf-8"))
+        return facts
+
+    async def delivered_rows(self) -> int:
+        """What sockets took until now, of all feeds."""
+        stats = await self.stats()
+        return sum(int(feed["delivered"]) for feed in stats["feeds"].values())
 
     def control_url(self, path: str) -> str:
         """Where the simulator itself is asked: ``/control/boards``."""
@@ -230,8 +235,7 @@ async def _steer(
     await simulator.stop_generating()
     with trio.move_on_after(SETTLE_S):
         while True:
-            stats = await simulator.stats()
-            sent = sum(feed["delivered"] for feed in stats["feeds"].values())
+            sent = await simulator.delivered_rows()
             parsed = sum(feed.road.counts_now()["parsed"] for feed in daemon.feeds)
             if parsed >= sent and not daemon.monitor.pending_rows():
                 break

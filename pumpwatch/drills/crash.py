@@ -12,16 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import psutil
 import trio
 
 from pumpwatch.clock import SystemClock
 from pumpwatch.drills.outcome import Order, Outcome
 from pumpwatch.drills.reckoning import reckon
 from pumpwatch.drills.spooled import Spooled, read_spooled
-from pumpwatch.drills.stage import DaemonProcess, is_subscribed, stage
+from pumpwatch.drills.stage import DaemonProcess, end_server, is_subscribed, stage
 from pumpwatch.drills.verdict import Kill
-from pumpwatch.store.server_process import PidFile
 
 KILLS_A_ROUND = 20  # then everything is compared and begun anew: the table must fit into memory
 LIFE_S = (0.2, 4.0)  # from the last subscription to the next kill
@@ -75,10 +73,7 @@ class _Round:
 
     def kill_server(self) -> None:
         """Kill the database; the daemon (or the next one) starts it again."""
-        known = PidFile.read(self.daemon.data_dir)
-        if known is not None and psutil.pid_exists(known.pid):
-            psutil.Process(known.pid).kill()
-            self.server_kills += 1
+        self.server_kills += end_server(self.daemon)
 
 
 async def run(order: Order) -> Outcome:

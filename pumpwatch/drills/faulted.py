@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import signal
 from collections import Counter
@@ -14,21 +13,14 @@ import msgspec
 import polars as pl
 import trio
 
-from pumpwatch.demo import Simulator, run_simulator
+from pumpwatch.demo import Simulator
 from pumpwatch.drills.holes import BY_ID, Holes, judge_holes
 from pumpwatch.drills.outcome import Order, Outcome
-from pumpwatch.drills.stage import (
-    DaemonProcess,
-    daemon_process,
-    is_subscribed,
-    settle,
-    simulator_arguments,
-)
+from pumpwatch.drills.stage import GOES_ON, DaemonProcess, is_subscribed, stage
+from pumpwatch.drills.told import read_ledger, settle_holes
 from pumpwatch.model import Gap
 from pumpwatch.sim.faults import Fault, Played
-from pumpwatch.sim.truth import META_FILE, load_truth
-from pumpwatch.store.gap_rows import SELECT_SQL, read_gap
-from pumpwatch.store.readonly import query
+from pumpwatch.sim.truth import load_truth
 from pumpwatch.store.server import running_address
 from pumpwatch.tally import fetch_stored
 
@@ -42,7 +34,6 @@ BUSY_SYMBOLS = 12  # faults of one symbol hit one of these
 CALM_S = 12.0  # after the last fault: keepalives run out, connections come back
 PLAYED_S_MAX = 120.0
 CLOSING_S_MAX = 150.0  # for what is open to be closed or given up
-APPLIED_S_MAX = 30.0  # the table learns what the daemon knows a moment later
 REFUSED = ("403", "418", "429")  # too many requests, or a ban
 # Who says beforehand that it will close a connection, and how long before.
 NOTICE_S = {"binance": 8.0, "okx": 8.0, "gate": 8.0}
@@ -72,15 +63,12 @@ async def play_faults(
 ) -> FaultedRun:
     """Record, play the plan, wait until nothing is open any more, hold all against the truth."""
     rng = random.Random(order.seed)
-    options = [*simulator_arguments(order.seed, order.rate_per_s), "--goes-on", *arguments]
     if order.with_backfill and not order.with_comparisons:
         toml += NO_COMPARISONS
-    async with (
-        run_simulator(order.folder / "truth", options) as simulator,
-        daemon_process(
-            order.folder / "run", simulator, toml, has_backfill=order.with_backfill
-        ) as daemon,
-    ):
+    async with stage(
+        order.folder, order.seed, order.rate_per_s, toml,
+        has_backfill=order.with_backfill, arguments=[*GOES_ON, *arguments],
+    ) as (simulator, daemon):  # fmt: skip
         daemon.start()
         await daemon.until(is_subscribed, "subscribed")
         plan = planner(rng, order.count, _names(simulator))
@@ -90,12 +78,9 @@ async def play_faults(
                 nursery.start_soon(meanwhile, daemon)
             played = await _until_played(simulator, plan)
         await trio.sleep(CALM_S)
-        await settle(daemon, simulator)
-        await _until_closed(daemon)
-        status = await settle(daemon, simulator)
-        outcome.expect(status["differences"] == [], f"balance: {status['differences']}")
+        status = await settle_holes(outcome, simulator, daemon, CLOSING_S_MAX)
         stored = await fetch_stored(running_address(daemon.config))
-        gaps = await _ledger(outcome, daemon)
+        gaps = await read_ledger(outcome, daemon)
         too_many = _too_many(await simulator.stats())
         daemon.signal(signal.SIGTERM)
         outcome.expect(await daemon.wait() == 0, f"the daemon's exit code is {daemon.exit_code}")
@@ -114,8 +99,7 @@ async def play_faults(
 
 def _names(simulator: Simulator) -> Names:
     """Symbols that trade stand first in a venue's list."""
-    meta = json.loads((simulator.truth_dir / META_FILE).read_text(encoding="utf-8"))
-    return {feed: facts["venue_symbols"] for feed, facts in meta.items()}
+    return {feed: facts["venue_symbols"] for feed, facts in simulator.facts().items()}
 
 
 async def _until_played(simulator: Simulator, plan: Sequence[Fault]) -> list[Played]:
@@ -128,35 +112,6 @@ async def _until_played(simulator: Simulator, plan: Sequence[Fault]) -> list[Pla
                 return played
             await trio.sleep(1)
     return await simulator.played_faults()
-
-
-async def _until_closed(daemon: DaemonProcess) -> None:
-    """Wait until no hole is open, or nobody closes one any more."""
-    with trio.move_on_after(CLOSING_S_MAX):
-        await daemon.until(lambda document: not open_holes(document), "closed", CLOSING_S_MAX + 1)
-
-
-def open_holes(document: dict[str, Any]) -> int:
-    """Holes of all feeds of which nobody has said yet what became of them."""
-    return sum(one["gaps_suspected"] + one["gaps_confirmed"] for one in document["feeds"])
-
-
-async def _ledger(outcome: Outcome, daemon: DaemonProcess) -> list[Gap]:
-    """The table's rows, once as many of them are open as the daemon says."""
-    is_open = -1
-    with trio.move_on_after(APPLIED_S_MAX):
-        while True:
-            gaps = await trio.to_thread.run_sync(_read_ledger, daemon)
-            expected, is_open = open_holes(daemon.status()), sum(gap.is_open for gap in gaps)
-            if is_open == expected:
-                return gaps
-            await trio.sleep(1)
-    outcome.expect(False, f"{is_open} holes are open in the table, {expected} by the daemon")
-    return gaps
-
-
-def _read_ledger(daemon: DaemonProcess) -> list[Gap]:
-    return [read_gap(row) for row in query(running_address(daemon.config), SELECT_SQL, [])]
 
 
 def _too_many(stats: dict[str, Any]) -> int:

@@ -18,7 +18,7 @@ import trio
 
 from pumpwatch.alert_files import AlertFiles
 from pumpwatch.config import EXCHANGES
-from pumpwatch.demo import Simulator, run_simulator
+from pumpwatch.demo import Simulator
 from pumpwatch.demo_listing import COIN
 from pumpwatch.drills.disk import filled
 from pumpwatch.drills.fire_plan import DAY, Trouble
@@ -26,13 +26,7 @@ from pumpwatch.drills.outage import is_well
 from pumpwatch.drills.outcome import Order, Outcome
 from pumpwatch.drills.reckoning import pending
 from pumpwatch.drills.retention import image_volume
-from pumpwatch.drills.stage import (
-    DaemonProcess,
-    daemon_process,
-    is_subscribed,
-    kill_database,
-    simulator_arguments,
-)
+from pumpwatch.drills.stage import GOES_ON, DaemonProcess, end_server, is_subscribed, stage
 from pumpwatch.drills.told import judge_feeds, read_ledger, settle_holes
 from pumpwatch.listing_verbs import check, list_bundles
 from pumpwatch.sim.faults import Fault
@@ -175,7 +169,7 @@ class _Day:
             case "database":
                 with trio.move_on_after(seconds):
                     while True:
-                        kill_database(self._daemon)
+                        end_server(self._daemon)
                         await trio.sleep(KILL_EVERY_S)
             case "disk":
                 with filled(self._daemon.data_dir / "questdb", FULL_SHARE):
@@ -211,11 +205,9 @@ class _Day:
 async def run(order: Order) -> Outcome:
     """Play the day, judge it; see the module."""
     outcome = Outcome()
-    arguments = [*simulator_arguments(order.seed, order.rate_per_s), "--goes-on"]
-    async with (
-        run_simulator(order.folder / "truth", arguments) as simulator,
-        daemon_process(order.folder / "run", simulator, SETTINGS, has_backfill=True) as daemon,
-    ):
+    async with stage(
+        order.folder, order.seed, order.rate_per_s, SETTINGS, has_backfill=True, arguments=GOES_ON
+    ) as (simulator, daemon):
         with image_volume(daemon.data_dir / "questdb", VOLUME_MIB):
             daemon.start()
             line = Timeline(order, daemon)
@@ -228,7 +220,8 @@ async def run(order: Order) -> Outcome:
                 line.note("ends", "trading ends; what is pending drains, holes close")
                 await settle_holes(outcome, simulator, daemon)
                 nursery.cancel_scope.cancel()
-            gaps, played = await read_ledger(daemon), await simulator.played_faults()
+            gaps = await read_ledger(outcome, daemon)
+            played = await simulator.played_faults()
             await judge_feeds(order, outcome, simulator, daemon, gaps, played)
             bundles = await trio.to_thread.run_sync(_bundles, daemon)
             daemon.signal(signal.SIGTERM)

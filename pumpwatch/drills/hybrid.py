@@ -7,7 +7,6 @@ seconds do not count in the times. At the end every row is held against the trut
 
 from __future__ import annotations
 
-import json
 import random
 from typing import Any
 
@@ -23,7 +22,6 @@ from pumpwatch.drills.timing import quantiles_ms
 from pumpwatch.drills.trace import MemoryTrace
 from pumpwatch.moments import iso_ns
 from pumpwatch.rates import TimesBySource
-from pumpwatch.sim.truth import META_FILE
 from pumpwatch.store.server import running_address
 from pumpwatch.store.sql import Sql
 from pumpwatch.store.window_model import WindowQuestion
@@ -91,8 +89,8 @@ async def run(order: Order) -> Outcome:
 
 
 def _symbols(simulator: Simulator) -> list[str]:
-    meta = json.loads((simulator.truth_dir / META_FILE).read_text(encoding="utf-8"))
-    return sorted({symbol for facts in meta.values() for symbol in facts["symbols"]})
+    facts = simulator.facts().values()
+    return sorted({symbol for one in facts for symbol in one["symbols"]})
 
 
 async def _read(

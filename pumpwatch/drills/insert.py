@@ -13,9 +13,10 @@ from typing import Any
 import psutil
 import trio
 
+from pumpwatch.demo import Simulator
 from pumpwatch.drills.by_feed import reckon_by_feed
 from pumpwatch.drills.outcome import Order, Outcome
-from pumpwatch.drills.stage import applied_rows, is_subscribed, parsed_rows, stage
+from pumpwatch.drills.stage import DaemonProcess, applied_rows, is_subscribed, parsed_rows, stage
 from pumpwatch.drills.trace import MemoryTrace
 from pumpwatch.store.server_process import PidFile
 
@@ -68,10 +69,9 @@ async def run(order: Order) -> Outcome:
     return outcome
 
 
-async def _applied(daemon: Any, simulator: Any) -> dict[str, Any]:
+async def _applied(daemon: DaemonProcess, simulator: Simulator) -> dict[str, Any]:
     """The status when as many rows are in the table as the simulator delivered."""
-    stats = await simulator.stats()
-    sent = sum(feed["delivered"] for feed in stats["feeds"].values())
+    sent = await simulator.delivered_rows()
     found: dict[str, Any] = await daemon.until(
         lambda now: parsed_rows(now) >= sent and not now["store"]["pending_rows"],
         "applied", DRAIN_S_MAX,

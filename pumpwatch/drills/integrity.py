@@ -13,14 +13,9 @@ import trio
 
 from pumpwatch.clock import SystemClock
 from pumpwatch.config import FEED_NAMES
-from pumpwatch.demo import Simulator, run_simulator
+from pumpwatch.demo import Simulator
 from pumpwatch.drills.outcome import Order, Outcome
-from pumpwatch.drills.stage import (
-    DaemonProcess,
-    daemon_process,
-    is_subscribed,
-    simulator_arguments,
-)
+from pumpwatch.drills.stage import GOES_ON, DaemonProcess, is_subscribed, stage
 from pumpwatch.drills.told import judge_feeds, read_ledger, settle_holes
 from pumpwatch.drills.verbs import say
 from pumpwatch.moments import iso_ns
@@ -47,11 +42,9 @@ async def run(order: Order) -> Outcome:
     """Record ``count`` seconds, verify, break, verify again; see the module."""
     outcome = Outcome()
     rng = random.Random(order.seed)
-    arguments = [*simulator_arguments(order.seed, order.rate_per_s), "--goes-on"]
-    async with (
-        run_simulator(order.folder / "truth", arguments) as simulator,
-        daemon_process(order.folder / "run", simulator, has_backfill=True) as daemon,
-    ):
+    async with stage(
+        order.folder, order.seed, order.rate_per_s, has_backfill=True, arguments=GOES_ON
+    ) as (simulator, daemon):
         daemon.start()
         await daemon.until(is_subscribed, "subscribed")
         from_ns = SystemClock().wall_ns()
@@ -61,7 +54,8 @@ async def run(order: Order) -> Outcome:
         broken = await _break_one(daemon)
         found = await _verify(daemon, from_ns)
         await _mend(daemon, broken)
-        gaps, played = await read_ledger(daemon), await simulator.played_faults()
+        gaps = await read_ledger(outcome, daemon)
+        played = await simulator.played_faults()
         await judge_feeds(order, outcome, simulator, daemon, gaps, played)
     silent = [row for row in whole[1] if not row["reason"]]
     outcome.expect(whole[0] == 0, f"verify of a whole record: exit code {whole[0]}: {silent[:3]}")

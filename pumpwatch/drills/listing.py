@@ -18,16 +18,16 @@ import polars as pl
 import trio
 
 from pumpwatch.config import FEED_NAMES
-from pumpwatch.demo import Simulator, run_simulator
+from pumpwatch.demo import Simulator
 from pumpwatch.drills.listing_script import Notice, make_notices
 from pumpwatch.drills.outcome import Order, Outcome
-from pumpwatch.drills.stage import DaemonProcess, daemon_process, is_subscribed
+from pumpwatch.drills.stage import DaemonProcess, is_subscribed, stage
 from pumpwatch.errors import DrillError
 from pumpwatch.listing.archive import FOLDER
 from pumpwatch.listing.bundle import EVENT, TRADES
 from pumpwatch.listing.certificate import Certificate, FeedProof
 from pumpwatch.listing.verify import read_certificate, verify_bundle
-from pumpwatch.sim.truth import META_FILE, load_truth
+from pumpwatch.sim.truth import load_truth
 from pumpwatch.store.readonly import reading
 from pumpwatch.store.server import running_address
 
@@ -50,20 +50,17 @@ KEY = ["exchange_ns", "symbol", "trade_id"]
 async def run(order: Order) -> Outcome:
     """Play ``count`` notices; see the module."""
     outcome, rng = Outcome(), random.Random(order.seed)
-    arguments = ["--seed", str(order.seed), "--rate", str(order.rate_per_s), "--no-recorded",
-                 "--symbols", str(SYMBOLS)]  # fmt: skip
-    folder = order.folder
-    async with (
-        run_simulator(folder / "truth", arguments) as simulator,
-        daemon_process(folder / "run", simulator, SETTINGS, has_backfill=True) as daemon,
-    ):
+    async with stage(
+        order.folder, order.seed, order.rate_per_s, SETTINGS,
+        has_backfill=True, arguments=["--symbols", str(SYMBOLS)],
+    ) as (simulator, daemon):  # fmt: skip
         _look_often(daemon)
         daemon.start()
         await daemon.until(is_subscribed, "subscribed")
-        coins = _coins(folder / "truth")
+        coins = _coins(simulator)
         notices = make_notices(rng, coins, FEED_NAMES, order.count, EVERY_S)
         await trio.sleep(WARM_S)
-        kills = await _play(simulator, daemon, notices, outcome, folder / "truth")
+        kills = await _play(simulator, daemon, notices, outcome)
         expected = {coin for notice in notices for coin in notice.symbols}
         await _settled(daemon, expected)
         events = await trio.to_thread.run_sync(_events, daemon)
@@ -72,7 +69,7 @@ async def run(order: Order) -> Outcome:
         await daemon.wait()
         await simulator.end()
         _judge_events(outcome, events, expected)
-        truth = await trio.to_thread.run_sync(_truth, folder / "truth")
+        truth = await trio.to_thread.run_sync(_truth, order.folder / "truth")
         await trio.to_thread.run_sync(_judge_bundles, outcome, daemon, truth, expected)
     outcome.figures |= {"notices": order.count, "listings": len(expected), "kills": kills}
     return outcome
@@ -85,11 +82,10 @@ def _look_often(daemon: DaemonProcess) -> None:
     daemon.config_file.write_text(text, "utf-8")
 
 
-def _coins(truth: Path) -> list[str]:
+def _coins(simulator: Simulator) -> list[str]:
     """Coins that most feeds have, by plain names."""
-    meta = json.loads((truth / META_FILE).read_text("utf-8"))
     counts: dict[str, int] = {}
-    for facts in meta.values():
+    for facts in simulator.facts().values():
         for symbol in facts["symbols"]:
             coin = symbol.removesuffix("USDT")
             if coin.isascii() and coin.isalpha() and coin.isupper():
@@ -103,10 +99,9 @@ def _coins(truth: Path) -> list[str]:
 
 
 async def _play(
-    simulator: Simulator, daemon: DaemonProcess, notices: Sequence[Notice], outcome: Outcome,
-    truth: Path,
-) -> int:  # fmt: skip
-    meta = json.loads((truth / META_FILE).read_text("utf-8"))
+    simulator: Simulator, daemon: DaemonProcess, notices: Sequence[Notice], outcome: Outcome
+) -> int:
+    meta = simulator.facts()
     script = [action for notice in notices for action in notice.actions]
     await _post(simulator, "/control/boards", script)
     begun_s, kills = trio.current_time(), 0

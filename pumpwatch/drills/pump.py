@@ -101,7 +101,7 @@ async def _play(
     for name, times, lengths in PHASES:
         answers.phase = name
         order.tell(f"{name}: {order.rate_per_s * times:,} rows/s")
-        before, begun_s = await _delivered(simulator), trio.current_time()
+        before, begun_s = await simulator.delivered_rows(), trio.current_time()
         await simulator.set_rate(order.rate_per_s * times)
         end_s = begun_s + lengths * order.count
         rest = order.rate_per_s * times * REST_S
@@ -112,7 +112,7 @@ async def _play(
             if is_after and status and pending(status) <= rest:
                 drained_s = trio.current_time() - burst_end_s
         seconds = trio.current_time() - begun_s
-        sent[name] = round((await _delivered(simulator) - before) / seconds)
+        sent[name] = round((await simulator.delivered_rows() - before) / seconds)
         if name == "burst":
             burst_end_s = trio.current_time()
     if drained_s is None:
@@ -120,8 +120,3 @@ async def _play(
         await daemon.until(lambda now: pending(now) <= rest, "drained", 10 * DRAINED_S_MAX)
         drained_s = trio.current_time() - burst_end_s
     return sent, drained_s
-
-
-async def _delivered(simulator: Simulator) -> int:
-    stats = await simulator.stats()
-    return sum(int(feed["delivered"]) for feed in stats["feeds"].values())

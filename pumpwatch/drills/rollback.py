@@ -23,7 +23,7 @@ from pumpwatch.drills.old_store import SIDE_NS, Standing, settings, standing, wr
 from pumpwatch.drills.outage import is_well
 from pumpwatch.drills.outcome import Order, Outcome
 from pumpwatch.drills.retention import image_volume
-from pumpwatch.drills.stage import DaemonProcess, is_subscribed, kill_database, stage
+from pumpwatch.drills.stage import DaemonProcess, end_server, is_subscribed, stage
 from pumpwatch.drills.verbs import say
 from pumpwatch.errors import PumpWatchError
 from pumpwatch.store.server_process import PidFile
@@ -167,7 +167,7 @@ class _Act:
         """The database is killed once, or for so long as often as it comes back."""
         with trio.move_on_after(seconds):
             while True:
-                kill_database(self._daemon)
+                end_server(self._daemon)
                 if seconds <= SHORT_S:
                     return  # it takes its time to come back
                 await trio.sleep(0.2)

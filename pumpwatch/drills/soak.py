@@ -14,28 +14,21 @@ from typing import Any
 
 import msgspec
 import polars as pl
-import psutil
 import trio
 
 from pumpwatch.clock import SystemClock
 from pumpwatch.config import FEED_NAMES
-from pumpwatch.demo import Simulator, run_simulator
+from pumpwatch.demo import Simulator
 from pumpwatch.drills.covered import ENDLESS_NS, SAYS_MISSING
 from pumpwatch.drills.outcome import Order, Outcome
 from pumpwatch.drills.soak_plan import Step, plan_soak
 from pumpwatch.drills.spooled import read_spooled
-from pumpwatch.drills.stage import (
-    DaemonProcess,
-    daemon_process,
-    is_subscribed,
-    simulator_arguments,
-)
+from pumpwatch.drills.stage import GOES_ON, DaemonProcess, end_server, is_subscribed, stage
 from pumpwatch.drills.told import judge_feeds, read_ledger, settle_holes
 from pumpwatch.drills.trace import PROCESSES, SAMPLE_S, MemoryTrace, growth_of
 from pumpwatch.model import Gap
 from pumpwatch.sim.faults import Fault
 from pumpwatch.store.server import running_address
-from pumpwatch.store.server_process import PidFile
 from pumpwatch.store.sql import Sql
 
 PUMP_TIMES = 20  # the steady rate: 100,000 rows a second at 5,000
@@ -89,11 +82,8 @@ class _Soak:
                 how: Any = self._rng.choice(CUTS)
                 await self._simulator.give_faults([Fault(feed=step.feed, kind="cut", how=how)])
             case "database":
-                known = PidFile.read(self._daemon.data_dir)
-                if known is not None and psutil.pid_exists(known.pid):
-                    # In order and not, in turn; the daemon starts it again.
-                    process = psutil.Process(known.pid)
-                    (process.kill if self.done["database"] % 2 else process.terminate)()
+                is_hard = self.done["database"] % 2  # in order and not, in turn
+                end_server(self._daemon, signal.SIGKILL if is_hard else signal.SIGTERM)
             case "kill":
                 await self._kill()
 
@@ -113,11 +103,9 @@ async def run(order: Order) -> Outcome:
     outcome = Outcome()
     seconds = order.count * 60.0
     plan = plan_soak(random.Random(order.seed), seconds, FEED_NAMES)
-    arguments = [*simulator_arguments(order.seed, order.rate_per_s), "--goes-on"]
-    async with (
-        run_simulator(order.folder / "truth", arguments) as simulator,
-        daemon_process(order.folder / "run", simulator, has_backfill=True) as daemon,
-    ):
+    async with stage(
+        order.folder, order.seed, order.rate_per_s, has_backfill=True, arguments=GOES_ON
+    ) as (simulator, daemon):
         daemon.start()
         await daemon.until(is_subscribed, "subscribed")
         soak, trace = _Soak(order, simulator, daemon), MemoryTrace(daemon)
@@ -131,7 +119,7 @@ async def run(order: Order) -> Outcome:
         steady = daemon.status()
         order.tell("trading ends; what is pending drains, holes close")
         await settle_holes(outcome, simulator, daemon)
-        gaps = await read_ledger(daemon)
+        gaps = await read_ledger(outcome, daemon)
         played = await simulator.played_faults()
         spooled = pl.concat(soak.spooled) if soak.spooled else None
         await judge_feeds(order, outcome, simulator, daemon, gaps, played, spooled)

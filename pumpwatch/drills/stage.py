@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,7 @@ SETTLE_S_MAX = 300.0
 POLL_S = 0.05
 SERVER_HEAP_MIB = 512
 QUIET_S = 1.5  # nothing was parsed for so long: the sockets' buffers are empty
+GOES_ON = ("--goes-on",)  # symbols trade on while nobody listens
 EMBEDDED_TOML = "[questdb]\nhttp_port = 0\npg_port = 0\nhealth_port = 0"
 
 Condition = Callable[[dict[str, Any]], bool]
@@ -185,12 +186,16 @@ def applied_rows(document: dict[str, Any]) -> int:
     return int(document["store"]["applied_rows"])
 
 
-def kill_database(daemon: DaemonProcess) -> None:
-    """SIGKILL of the embedded server that runs now, if one does; the daemon starts it again."""
+def end_server(daemon: DaemonProcess, number: signal.Signals = signal.SIGKILL) -> bool:
+    """Signal the embedded server, if one runs; the daemon starts it again. False: none ran."""
     known = PidFile.read(daemon.data_dir)
-    if known is not None and psutil.pid_exists(known.pid):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            psutil.Process(known.pid).kill()
+    if known is None:
+        return False
+    try:
+        psutil.Process(known.pid).send_signal(number)
+    except psutil.NoSuchProcess:
+        return False
+    return True
 
 
 def end_database(data_dir: Path) -> None:
@@ -223,11 +228,21 @@ async def daemon_process(
 
 @asynccontextmanager
 async def stage(
-    folder: Path, seed: int, rate_per_s: int, extra_toml: str = "", *, has_backfill: bool = False
+    folder: Path,
+    seed: int,
+    rate_per_s: int,
+    extra_toml: str = "",
+    *,
+    has_backfill: bool = False,
+    arguments: Sequence[str] = (),
 ) -> AsyncIterator[tuple[Simulator, DaemonProcess]]:
-    """Simulator, and a daemon with an embedded database that is not started yet."""
+    """Simulator, and a daemon with an embedded database that is not started yet.
+
+    ``arguments`` are more of the simulator's.
+    """
+    options = [*simulator_arguments(seed, rate_per_s), *arguments]
     async with (
-        run_simulator(folder / "truth", simulator_arguments(seed, rate_per_s)) as simulator,
+        run_simulator(folder / "truth", options) as simulator,
         daemon_process(folder / "run", simulator, extra_toml, has_backfill=has_backfill) as daemon,
     ):
         yield simulator, daemon

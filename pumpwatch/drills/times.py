@@ -67,7 +67,7 @@ async def _disorder(
     while True:
         await trio.sleep(LATE_EVERY_S)
         feed = rng.choice(FEED_NAMES)
-        symbol = simulator.busiest(feed)
+        symbol = simulator.facts()[feed]["venue_symbols"][0]  # the busiest
         seconds = rng.uniform(0.05, LATE_S_MAX - 0.1)
         fault = Fault(feed=feed, kind="late", symbol=symbol, rows=LATE_ROWS, seconds=seconds)
         await simulator.give_faults([fault])

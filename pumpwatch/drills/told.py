@@ -6,6 +6,7 @@ Feeds are compared one after the other: all together are larger than memory.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import polars as pl
 import trio
@@ -18,35 +19,57 @@ from pumpwatch.drills.stage import DaemonProcess, settle
 from pumpwatch.model import Gap
 from pumpwatch.sim.faults import Played
 from pumpwatch.sim.truth import load_truth
-from pumpwatch.store.gap_rows import COLUMNS, read_gap
+from pumpwatch.store.gap_rows import SELECT_SQL, read_gap
+from pumpwatch.store.readonly import query
 from pumpwatch.store.server import running_address
-from pumpwatch.store.sql import Sql
 from pumpwatch.tally import KEY, fetch_stored
 
 CLOSING_S_MAX = 180.0  # for holes to be filled or given up
+APPLIED_S_MAX = 30.0  # the table learns what the daemon knows a moment later
 SUMS = ("absent", "told", "recovered", "unsent")
 EXAMPLES = 3
 
 
-async def settle_holes(outcome: Outcome, simulator: Simulator, daemon: DaemonProcess) -> None:
-    """End the trading; wait until all is applied and no hole is open, or nobody closes one."""
+async def settle_holes(
+    outcome: Outcome,
+    simulator: Simulator,
+    daemon: DaemonProcess,
+    closing_s_max: float = CLOSING_S_MAX,
+) -> dict[str, Any]:
+    """End the trading; wait until all is applied and no hole is open, or nobody closes one.
+
+    Returns the daemon's last word.
+    """
     await settle(daemon, simulator)
-    with trio.move_on_after(CLOSING_S_MAX):
-        await daemon.until(
-            lambda now: not sum(f["gaps_suspected"] + f["gaps_confirmed"] for f in now["feeds"]),
-            "closed", CLOSING_S_MAX + 1,
-        )  # fmt: skip
+    with trio.move_on_after(closing_s_max):
+        await daemon.until(lambda now: not open_holes(now), "closed", closing_s_max + 1)
     last = await settle(daemon, simulator)
     outcome.expect(last["differences"] == [], f"balance: {last['differences']}")
+    return last
 
 
-async def read_ledger(daemon: DaemonProcess) -> list[Gap]:
-    """Every hole that the table knows."""
-    sql = Sql(running_address(daemon.config), readonly=True)
-    try:
-        return [read_gap(row) for row in await sql.query_dicts(f"SELECT {COLUMNS} FROM feed_gaps")]
-    finally:
-        await sql.aclose()
+def open_holes(document: dict[str, Any]) -> int:
+    """Holes of all feeds of which nobody has said yet what became of them."""
+    return sum(one["gaps_suspected"] + one["gaps_confirmed"] for one in document["feeds"])
+
+
+async def read_ledger(outcome: Outcome, daemon: DaemonProcess) -> list[Gap]:
+    """Every hole that the table knows, once as many of them are open as the daemon says."""
+    is_open = expected = -1
+    gaps: list[Gap] = []
+    with trio.move_on_after(APPLIED_S_MAX):
+        while True:
+            gaps = await trio.to_thread.run_sync(_read_ledger, daemon)
+            expected, is_open = open_holes(daemon.status()), sum(gap.is_open for gap in gaps)
+            if is_open == expected:
+                return gaps
+            await trio.sleep(1)
+    outcome.expect(False, f"{is_open} holes are open in the table, {expected} by the daemon")
+    return gaps
+
+
+def _read_ledger(daemon: DaemonProcess) -> list[Gap]:
+    return [read_gap(row) for row in query(running_address(daemon.config), SELECT_SQL, [])]
 
 
 async def judge_feeds(
