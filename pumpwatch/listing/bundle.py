@@ -7,7 +7,6 @@ docs/bundle.md describes what lies in the folder.
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -30,6 +29,7 @@ from pumpwatch.listing.legacy_json import (
 )
 from pumpwatch.listing.signing import Signer
 from pumpwatch.moments import iso_ns
+from pumpwatch.whole_file import sync_path
 
 LAYOUT = 1
 MANIFEST, CERTIFICATE, EVENT = "manifest.json", "certificate.json", "event.json"
@@ -290,19 +290,11 @@ def put_in_place(staged: Path, place: Path, old: Path) -> None:
     Between the two renames a crash leaves no bundle, and then the next start makes it again.
     """
     for one in [*staged.rglob("*"), staged]:
-        _fsync(one)
+        sync_path(one)
     old.parent.mkdir(parents=True, exist_ok=True)
     if place.exists():
         shutil.rmtree(old, ignore_errors=True)
         place.rename(old)
     staged.rename(place)
-    _fsync(place.parent)
-    _fsync(old.parent)
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_path(place.parent)
+    sync_path(old.parent)

@@ -13,6 +13,7 @@ import msgspec
 
 from pumpwatch.errors import PumpWatchError
 from pumpwatch.listing.events import ListingEvent
+from pumpwatch.whole_file import sync_path
 
 FILE_VERSION = 1
 
@@ -94,11 +95,7 @@ class MemoryFile:
             file.flush()
             os.fsync(file.fileno())
         os.replace(fresh, self.path)
-        folder = os.open(self.path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_path(self.path.parent)
 
 
 def encode(memory: Memory) -> bytes:

@@ -99,8 +99,7 @@ class Instance:
             "incomplete": 0, "not_listed": 0, "bundle": None,
         }  # fmt: skip
 
-    def _find(self, event_id: str) -> dict[str, Any]:
-        known = self.events(None, None)
+    def _find(self, event_id: str, known: pl.DataFrame) -> dict[str, Any]:
         found = known.filter(pl.col("event_id") == event_id)
         if not len(found):
             found = known.filter(pl.col("coin") == event_id).tail(1)
@@ -143,7 +142,9 @@ class Instance:
 
     def window(self, event_id: str, *, kept: bool) -> pl.DataFrame:
         """Of its bundle where there is one, else what the tables hold of it by now."""
-        event = self._find(event_id)
+        return self._window(self._find(event_id, self.events(None, None)), kept=kept)
+
+    def _window(self, event: dict[str, Any], *, kept: bool) -> pl.DataFrame:
         if event["bundle"] is not None:
             return self._folder.window(event["event_id"], kept=kept)
         low, at, high = event["from"], event["at"], event["to"]
@@ -157,14 +158,17 @@ class Instance:
 
     def scan(self, event_ids: Sequence[str] | None) -> pl.LazyFrame:
         """See ``research.scan``."""
-        if event_ids is None:
-            event_ids = self.events(None, None)["event_id"].to_list()
-        parts = [one.rows for one in self.scan_each(event_ids)]
+        known = self.events(None, None)
+        names = known["event_id"].to_list() if event_ids is None else event_ids
+        parts = [one.rows for one in self._scan_each(names, known)]
         return pl.concat(parts) if parts else pl.LazyFrame(schema=schema_of(TRADES))
 
     def scan_each(self, event_ids: Sequence[str]) -> Iterator[EventRows]:
         """Event by event."""
+        return self._scan_each(event_ids, self.events(None, None))
+
+    def _scan_each(self, event_ids: Sequence[str], known: pl.DataFrame) -> Iterator[EventRows]:
         for name in event_ids:
-            event = self._find(name)
-            rows = self.window(name, kept=True).lazy()
+            event = self._find(name, known)
+            rows = self._window(event, kept=True).lazy()
             yield EventRows(event["event_id"], event["at"], rows)

@@ -29,6 +29,7 @@ from pumpwatch.store.backup_manifest import (
 from pumpwatch.store.backup_objects import Objects
 from pumpwatch.store.backup_remote import MANIFEST_FILE, STATE_FILE
 from pumpwatch.store.partitions import NS_PER_S
+from pumpwatch.whole_file import sync_path
 
 log = structlog.get_logger()
 
@@ -113,11 +114,7 @@ class BackupFolder:
             os.fsync(out.fileno())
         part.replace(place / file)
         for folder in (place, self.folder):
-            descriptor = os.open(folder, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            sync_path(folder)
 
     # --- away -------------------------------------------------------------------------------------
 

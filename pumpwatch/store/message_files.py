@@ -27,6 +27,7 @@ import structlog
 import zstandard
 
 from pumpwatch.store.spool_recovery import write_all
+from pumpwatch.whole_file import sync_path
 
 log = structlog.get_logger()
 
@@ -203,7 +204,7 @@ class MessageFiles:
             new.unlink()
         if old.name != f"{first_ns:020d}-{last_ns:020d}-{count}{SEALED}":
             old.unlink()
-        _sync_folder(folder)
+        sync_path(folder)
         return size
 
     def expire(self, before_ns: int) -> None:
@@ -235,11 +236,3 @@ def _blocks(messages: Iterable[KeptMessage]) -> Iterator[list[KeptMessage]]:
             block, size_bytes = [], 0
     if block:
         yield block
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -85,14 +85,20 @@ class SideTables:
         self.quarantine.flush()
 
     def _kind_row(self, row: KindRow) -> None:
+        self._put(row, _text(row.sample), row.messages)
+
+    def _quarantine_row(self, entry: Entry) -> None:
+        self._put(entry, entry.raw, 1)
+
+    def _put(self, row: KindRow | Entry, raw: str, messages: int) -> None:
         line = side_row(
             "quarantine",
             {"exchange": row.exchange, "market_type": row.market_type, "reason": row.reason},
             {
-                "raw": _text(row.sample)[:RAW_CHARACTERS_MAX],
+                "raw": raw[:RAW_CHARACTERS_MAX],
                 "detail": row.detail,
                 "rows": row.rows,
-                "messages": row.messages,
+                "messages": messages,
             },
             row.at_ns,
         )
@@ -119,24 +125,6 @@ class SideTables:
         is_own = line.startswith(b"quarantine,")
         self.quarantine.add(self._entry(feed, REFUSED, line, 1, message), to_file=is_own)
         self.quarantine.flush()
-
-    def _quarantine_row(self, entry: Entry) -> None:
-        row = side_row(
-            "quarantine",
-            {
-                "exchange": entry.exchange,
-                "market_type": entry.market_type,
-                "reason": entry.reason,
-            },
-            {
-                "raw": entry.raw[:RAW_CHARACTERS_MAX],
-                "detail": entry.detail,
-                "rows": entry.rows,
-                "messages": 1,
-            },
-            entry.at_ns,
-        )
-        self._append("quarantine", [row])
 
     def gaps(self, rows: Iterable[Gap]) -> None:
         """Write ledger rows; they go in front of the rows that showed the holes (R3)."""

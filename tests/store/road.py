@@ -6,6 +6,7 @@ import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from pumpwatch.store.schema import TABLES
 from pumpwatch.store.spool import Spool, run_spool
 from pumpwatch.store.writer import Quarantine, SchemaCheck, TableWriter
 from pumpwatch.store.writer_gate import WriterGate
-from tests.store.records import TRADES, SetClock, new_spool, record
+from tests.store.records import TRADES, SetClock, kill, new_spool, record
 
 INTERVAL_S = 0.25
 
@@ -33,6 +34,25 @@ class Road:
     writers: dict[str, TableWriter]
     watch: AppliedWatch
     refused: list[tuple[int, bytes, str]] = field(default_factory=list)
+    _scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    _ended: trio.Event = field(default_factory=trio.Event)
+
+    async def run(self, *, is_watched: bool) -> None:
+        """Writers and watch, until the block ends or all is killed."""
+        with self._scope:
+            async with trio.open_nursery() as nursery:
+                for writer in self.writers.values():
+                    nursery.start_soon(writer.run)
+                if is_watched:
+                    nursery.start_soon(self.watch.run)
+        self._ended.set()
+
+    async def kill(self) -> None:
+        """What a SIGKILL leaves: nobody runs on with a spool that was let go; it is not sealed."""
+        self._scope.cancel()
+        await self._ended.wait()
+        kill(self.spool)
+        self.spool.state = "closed"
 
     @property
     def trades(self) -> TableProgress:
@@ -104,9 +124,7 @@ async def running(
                 rows_max=rows_max, interval_s=interval_s, gate=gate,
                 check_schema=check_schema,
             )  # fmt: skip
-            nursery.start_soon(road.writers[name].run)
-        if is_watched:
-            nursery.start_soon(watch.run)
+        nursery.start_soon(partial(road.run, is_watched=is_watched))
         yield road
         nursery.cancel_scope.cancel()
 

@@ -25,7 +25,6 @@ from tests.store.records import (
     SetClock,
     flip,
     held,
-    kill,
     lines_of,
     opened,
     record,
@@ -55,8 +54,7 @@ async def check_nothing_is_lost_in_a_kill(folder: Path) -> tuple[Rows, Rows]:
     async with running(folder, server.client(), server) as road:
         road.append(1, 2, 3)
         await road.spool.written()
-        kill(road.spool)
-        road.spool.state = "closed"
+        await road.kill()
     server.faults.clear()
     async with running(folder, server.client(), server) as road:
         road.append(4)

@@ -20,7 +20,7 @@ from pumpwatch.store.server import ServerAddress
 from pumpwatch.store.side_tables import SideTables
 from pumpwatch.store.sql import Sql
 from pumpwatch.venues import FEEDS
-from tests.store.records import GAPS, SetClock, kill, segment_names
+from tests.store.records import GAPS, SetClock, segment_names
 from tests.store.road import Road, balance_of, running
 
 pytestmark = pytest.mark.questdb
@@ -232,8 +232,7 @@ async def test_a_restart_replays_what_the_database_never_saw(
         road.spool.append(trades(range(500)))
         await road.until(lambda: road.writers["trades"].state == "retrying", WITHIN_S)
         assert "ConnectError" in road.writers["trades"].last_error
-        kill(road.spool)
-        road.spool.state = "closed"
+        await road.kill()
     await away.aclose()
     async with running(tmp_path, client, tables) as road:
         assert road.spool.recovery is not None
@@ -241,8 +240,7 @@ async def test_a_restart_replays_what_the_database_never_saw(
         road.spool.append(trades(range(500, 600)))
         await road.until_applied(WITHIN_S)
         assert road.differences() == []
-        kill(road.spool)  # after everything is applied, before anything is released
-        road.spool.state = "closed"
+        await road.kill()  # after everything is applied, before anything is released
     async with running(tmp_path, client, tables) as road:
         assert road.spool.recovery is not None
         left = road.spool.recovery.rows
