@@ -27,9 +27,8 @@ SIDE_S, SIDE_SHORT_S = 20, 5  # of the window; short where the demo is
 SHORT_S = 70
 PROVEN_S = 12  # detection, the venues' lists, applying, publishing
 POLL_S = 0.2
-PUBLISHED_S_MAX = (
-    90.0  # after the demo's time: a window is published 60 s after its end at the latest
-)
+# After the demo's time: a window is published 60 s after its end at the latest.
+PUBLISHED_S_MAX = 90.0
 UNPROVEN = (
     f"{COIN} was listed on the simulated Upbit; its window was not judged before the demo ended"
 )
@@ -82,9 +81,10 @@ async def until_published(daemon: Daemon, tell: Callable[[str], object]) -> None
 
 
 def _waits_for(daemon: Daemon) -> str:
-    desk = daemon.listing_desk
-    lives = desk.book.lives([event.key for event in daemon.listing.book.all()]) if (
-        desk is not None and daemon.listing is not None) else []  # fmt: skip
+    desk, listing = daemon.listing_desk, daemon.listing
+    lives = []
+    if desk is not None and listing is not None:
+        lives = desk.book.lives([event.key for event in listing.book.all()])
     if not lives:
         return f"waiting until the notice of {COIN} is seen"
     end_s = (lives[0].window.to_ns - daemon.clock.wall_ns()) / 1e9

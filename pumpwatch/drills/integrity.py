@@ -34,7 +34,7 @@ MOVE_SQL = (
 )
 VICTIM_SQL = (
     "SELECT symbol, trade_id FROM trades WHERE exchange = '{0}' AND market_type = '{1}'"
-    " AND symbol = 'BTCUSDT' ORDER BY timestamp LIMIT 100"
+    " AND symbol = 'BTCUSDT' AND timestamp >= {2}::timestamp_ns ORDER BY timestamp LIMIT 100"
 )
 
 
@@ -51,7 +51,7 @@ async def run(order: Order) -> Outcome:
         await _disturb(order, rng, simulator)
         await settle_holes(outcome, simulator, daemon)
         whole = await _verify(daemon, from_ns)
-        broken = await _break_one(daemon)
+        broken = await _break_one(daemon, from_ns)
         found = await _verify(daemon, from_ns)
         await _mend(daemon, broken)
         gaps = await read_ledger(outcome, daemon)
@@ -84,11 +84,11 @@ async def _verify(daemon: DaemonProcess, from_ns: int) -> tuple[int, list[dict[s
     return code, rows or []
 
 
-async def _break_one(daemon: DaemonProcess) -> tuple[str, ...]:
-    """An id in the middle of its symbol's; returns which."""
+async def _break_one(daemon: DaemonProcess, from_ns: int) -> tuple[str, ...]:
+    """An id in the middle of its symbol's within the span that is verified; returns which."""
     sql = Sql(running_address(daemon.config))
     try:
-        rows = await sql.query(VICTIM_SQL.format(*BY_ID))
+        rows = await sql.query(VICTIM_SQL.format(*BY_ID, from_ns))
         victim = (*BY_ID, *map(str, rows[len(rows) // 2]))
         await sql.execute(MOVE_SQL.format(*victim))
         await wait_applied(sql, "trades")

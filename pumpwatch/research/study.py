@@ -135,10 +135,10 @@ def sizes_of(moves: Sequence[FeedMove]) -> list[Sizes]:
     """By venue and market type."""
     found = []
     for feed in sorted({one.feed for one in moves}):
-        sizes = sorted(
+        sizes = [
             one.peak_percent for one in moves
             if one.feed == feed and one.peak_percent is not None
-        )  # fmt: skip
+        ]  # fmt: skip
         if sizes:
             found.append(
                 Sizes(
@@ -170,18 +170,15 @@ def _mean_band(values: Sequence[float], seed: int) -> tuple[float, float]:
     if not values:
         return 0.0, 0.0
     rng = random.Random(seed)
-    means = sorted(
-        statistics.fmean(rng.choices(values, k=len(values))) for _ in range(MEAN_RESAMPLES)
-    )
+    means = [statistics.fmean(rng.choices(values, k=len(values))) for _ in range(MEAN_RESAMPLES)]
     return quantile(means, MEAN_BAND[0]), quantile(means, MEAN_BAND[1])
 
 
-def quantile(ordered: Sequence[float], percent: float) -> float:
-    """Of values in order, between neighbours where it falls between them."""
-    at = (len(ordered) - 1) * percent / 100
-    low = int(at)
-    high = min(low + 1, len(ordered) - 1)
-    return ordered[low] + (ordered[high] - ordered[low]) * (at - low)
+def quantile(values: Sequence[float], percent: float) -> float:
+    """Between neighbours where it falls between them; of at least one value."""
+    found = pl.Series(values, dtype=pl.Float64).quantile(percent / 100, interpolation="linear")
+    assert found is not None
+    return found
 
 
 def moves_frame(moves: Sequence[FeedMove]) -> pl.DataFrame:

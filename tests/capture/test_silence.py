@@ -110,6 +110,21 @@ async def test_what_was_traded_before_it_was_subscribed_is_nobodys_hole() -> Non
     assert len(desk.stored()) == 2
 
 
+async def test_a_hole_that_is_found_says_nothing_of_before_the_comparison() -> None:
+    """What the list shows of then was not looked for: to call it filled would be false."""
+    desk = Desk(FORMS_BY_FEED["bybit_spot"])
+    desk.connect(at_ns=made(3)[0].ns - CLOCKS_APART_NS)  # compared from here on, and the clocks'
+    desk.hear(made(1))
+    desk.venue.trades += made(2)  # kept back, and older than what is compared
+    desk.venue.trades += made(9)
+    desk.hear(made(10, 11))
+    desk.venue.trades.sort(key=lambda one: one.ns)
+    await SilenceWatch(desk.backfill).check(desk.form.venue_symbol, 0.0)
+    [gap] = desk.holes
+    assert (gap.state, gap.filled_rows) == ("filled", 1)
+    assert gap.from_ns > made(2)[0].ns
+
+
 async def test_where_ids_count_up_only_the_silent_are_asked_about() -> None:
     desk, watch = watched("okx_spot")
     assert watch.due(1000.0, frozenset()) == []
