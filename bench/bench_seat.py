@@ -122,6 +122,8 @@ async def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         daemon.start()
         await daemon.until(is_subscribed, "subscribed")
         prefer(simulator, daemon, options.nice)
+        # What came while all started drains faster than rows arrive: the first window would show it.
+        await daemon.until(lambda seen: seen["store"]["pending_rows"] < options.rate, "level")
         runtime = read_runtime(daemon.data_dir)
         assert runtime is not None
         command = [sys.executable, "-m", "bench.bench_seat", "--read", str(runtime.dashboard_port)]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ AS_ASKED = {"trade_id": "cast(trade_id AS STRING) AS trade_id"}
 TEXTS = ("symbol", "side", "trade_id", "origin", "kind")
 ROW_GROUP_ROWS = 100_000
 EXPORT_S_MAX = 600.0
+AHEAD_ROWS_MAX = 10_000_000  # in memory at once, some 150 bytes each; a larger hour goes alone
 BUSY, BUSY_TRIES, BUSY_PAUSE_S = 429, 60, 0.5  # the server runs two exports at once
 PARTITIONS_SQL = "SELECT name, numRows FROM table_partitions('trades') WHERE attached"
 # Whole numbers only: sums of doubles depend on the order in which the server adds them.
@@ -57,6 +59,15 @@ class Manifest(msgspec.Struct, kw_only=True):
 
     layout: int = LAYOUT
     hours: dict[str, Hour] = {}  # 2026-01-31T13
+
+
+class _Look(msgspec.Struct, frozen=True, kw_only=True):
+    """One closed hour of the table."""
+
+    hour: str
+    rows: int
+    state: str
+    is_held: bool  # the lake has it as it is
 
 
 class Synced(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,25 +110,54 @@ class Lake:
     def sync(self) -> Iterator[Synced]:
         """Write what changed, hour by hour; each is on disk when it is told of.
 
-        Raises ServerError, OSError; what was written before stays, and is not written again.
+        While one hour is written the server exports the next. Raises ServerError, OSError; what was
+        written before stays, and is not written again.
         """
         address = running_address(self._config)
-        with httpx.Client(trust_env=False, timeout=EXPORT_S_MAX) as client:
-            for hour in self.closed_hours():
-                where = _where(hour)
-                state = "/".join(str(part) for part in self._instance.query(STATE_SQL + where)[0])
-                held = self.manifest.hours.get(hour)
-                if held is not None and held.state == state and self._is_whole(held):
-                    yield Synced(hour=hour, rows=held.rows, written=False)
-                    continue
-                frame = _export(client, address, where)
-                files = write_hour(self.folder, hour, frame)
-                for old in (held.files if held else {}).keys() - files.keys():
-                    (self.folder / old).unlink(missing_ok=True)
-                self.manifest.hours[hour] = Hour(rows=len(frame), state=state, files=files)
-                content = msgspec.json.encode(self.manifest, order="sorted")
-                write_whole(self.folder / MANIFEST, msgspec.json.format(content) + b"\n")
-                yield Synced(hour=hour, rows=len(frame), written=True)
+        looks = self._looks()
+        with (
+            httpx.Client(trust_env=False, timeout=EXPORT_S_MAX) as client,
+            ThreadPoolExecutor(max_workers=1) as server,
+        ):
+
+            def begin(look: _Look) -> Future[pl.DataFrame] | None:
+                if look.is_held:
+                    return None
+                return server.submit(_export, client, address, _where(look.hour))
+
+            look = next(looks, None)
+            export = begin(look) if look else None
+            while look is not None:
+                frame = export.result() if export else None
+                following = next(looks, None)
+                fits = following is not None and look.rows + following.rows <= AHEAD_ROWS_MAX
+                ahead = begin(following) if following and fits else None
+                if frame is not None:
+                    self._write(look, frame)
+                yield Synced(
+                    hour=look.hour, rows=look.rows if frame is None else len(frame),
+                    written=frame is not None,
+                )  # fmt: skip
+                look, export = following, ahead or (begin(following) if following else None)
+
+    def _looks(self) -> Iterator[_Look]:
+        """Each closed hour, as the table has it; looked at before it is exported."""
+        for hour in self.closed_hours():
+            found = self._instance.query(STATE_SQL + _where(hour))[0]
+            state = "/".join(str(part) for part in found)
+            held = self.manifest.hours.get(hour)
+            is_held = held is not None and held.state == state and self._is_whole(held)
+            yield _Look(hour=hour, rows=int(found[0]), state=state, is_held=is_held)
+
+    def _write(self, look: _Look, frame: pl.DataFrame) -> None:
+        """The hour's files; what it no longer has goes; then the manifest."""
+        held = self.manifest.hours.get(look.hour)
+        files = write_hour(self.folder, look.hour, frame)
+        for old in (held.files if held else {}).keys() - files.keys():
+            (self.folder / old).unlink(missing_ok=True)
+        self.manifest.hours[look.hour] = Hour(rows=len(frame), state=look.state, files=files)
+        content = msgspec.json.encode(self.manifest, order="sorted")
+        write_whole(self.folder / MANIFEST, msgspec.json.format(content) + b"\n")
 
     def _is_whole(self, held: Hour) -> bool:
         paths = {self.folder / name: size for name, size in held.files.items()}
