@@ -122,7 +122,7 @@ async def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         daemon.start()
         await daemon.until(is_subscribed, "subscribed")
         prefer(simulator, daemon, options.nice)
-        # What came while all started drains faster than rows arrive: the first window would show it.
+        # The backlog of the start drains faster than rows arrive: the first window would show it.
         await daemon.until(lambda seen: seen["store"]["pending_rows"] < options.rate, "level")
         runtime = read_runtime(daemon.data_dir)
         assert runtime is not None
