@@ -157,7 +157,8 @@ async def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         last = daemon.status()
     answers = sum(statuses.values())
     figures: dict[str, Any] = {
-        "bench": "seat", "asked_rate": options.rate, "clients": CLIENTS, "pairs": options.pairs,
+        "bench": "seat", "case": "page and 100 clients", "asked_rate": options.rate,
+        "clients": CLIENTS, "pairs": options.pairs,
         "window_s": options.seconds, "nice": options.nice, "statuses": statuses,
         "answers_per_s": round(answers / (options.pairs * (options.seconds + SETTLE_S))),
         "lag_p99_s": last["store"]["lag_p99_s"],

@@ -39,6 +39,13 @@ RUNS: dict[str, tuple[tuple[str, ...], ...]] = {
     "positions": (("bench.bench_positions",),),
     "peers": (("bench.bench_peers",),),
     "window": (("bench.bench_window",),),
+    "replay": (("bench.bench_replay",),),
+    "panel": (("bench.bench_panel",),),
+    "lake": (("bench.bench_lake",),),
+    "seat": (
+        ("bench.bench_seat", "--rate", "60000", "--seed", "1"),
+        ("bench.bench_seat", "--rate", "200000", "--seed", "2"),
+    ),
     "daemon": (
         (DAEMON, "--rate", "5000", "--seconds", "60"),
         (DAEMON, "--rate", "150000", "--seconds", "60"),
