@@ -83,15 +83,16 @@ def status(
 ) -> int:
     """Show feeds, rows, spool and database on one screen."""
     settings = load(config)
-    from pumpwatch import status as status_of
+    from pumpwatch.status import read_status
+
+    if as_json:
+        print_json(read_status(settings))
+        return 0
+    from pumpwatch import status_screen
 
     if watch:
-        status_of.watch_status(settings)
-    document = status_of.read_status(settings)
-    if as_json:
-        print_json(document)
-    else:
-        print(status_of.render_status(document))
+        status_screen.watch_status(settings)
+    status_screen.show_status(read_status(settings))
     return 0
 
 
