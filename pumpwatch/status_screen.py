@@ -116,15 +116,15 @@ def _upkeep_facts(upkeep: dict[str, Any]) -> list[tuple[str, Text]]:
             text += f", {since} {tier['oldest'][:16]}"
         facts.append((tier["name"], Text(text)))
     if disks := upkeep.get("disks", []):
-        text = Text(", ").join(
+        line = Text(", ").join(
             Text.assemble(f"{disk['name']} {disk['used_share']:.0%} (", _state(disk["level"]), ")")
             for disk in disks
         )
         if (days_left := upkeep["days_left"]) is not None:
-            text.append(f"; {days_left:,.0f} days left at this rate")
+            line.append(f"; {days_left:,.0f} days left at this rate")
         if upkeep["writers_stopped"]:
-            text.append("; the writers wait for room", style=BAD)
-        facts += [("disk", text), ("backup", Text(upkeep["backup"]))]
+            line.append("; the writers wait for room", style=BAD)
+        facts += [("disk", line), ("backup", Text(upkeep["backup"]))]
     if upkeep.get("proof"):
         facts.append(("proof", Text(upkeep["proof"].partition("; certificates")[0])))
     return facts
