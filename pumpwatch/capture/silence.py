@@ -202,8 +202,11 @@ class SilenceWatch:
         if not any(at_ns > first_ns for at_ns in streamed):
             self._open_mute(name, len(missing))
             return
-        # Nothing is said of before ``from_ns``: what the list shows of then was not looked for.
-        before_ns = max([from_ns, *(at_ns for at_ns in streamed if at_ns <= first_ns)])
+        # Nothing is filled of before ``from_ns``, which was not looked for, nor of before the list.
+        reach_ns = found.rows[0].exchange_ns
+        before_ns = max([from_ns, reach_ns, *(at_ns for at_ns in streamed if at_ns <= first_ns)])
+        if reach_ns > from_ns and found.marks[0] is Mark.MISSING:
+            self._lose_older(symbol, from_ns, reach_ns)
         behind_ns = min((at_ns for at_ns in streamed if at_ns > last_ns), default=last_ns)
         self.found += len(missing)
         log.warning("rows_withheld", feed=feed.spec.name, symbol=symbol, rows=len(missing))
@@ -217,6 +220,11 @@ class SilenceWatch:
             asker.tally.closed["filled"] += 1
         else:
             feed.ledger.empty(gap_id, OVERLAP)
+
+    def _lose_older(self, symbol: str, from_ns: int, reach_ns: int) -> None:
+        """The list begins amid what was kept back: what came before it nobody shows any more."""
+        gap_id = self._feed.ledger.suspect(self._feed.spec, symbol, SILENCE, from_ns, reach_ns)
+        self._backfill.asker.close_lost(gap_id, self._backfill.asker.reach)
 
     def _open_mute(self, name: str, rows: int) -> None:
         """Nothing of it comes although it trades: a hole until it is subscribed anew."""

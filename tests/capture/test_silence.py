@@ -125,6 +125,26 @@ async def test_a_hole_that_is_found_says_nothing_of_before_the_comparison() -> N
     assert gap.from_ns > made(2)[0].ns
 
 
+@pytest.mark.parametrize("feed", WITHOUT_COUNT)
+async def test_what_is_older_than_the_list_is_lost_and_never_called_filled(feed: str) -> None:
+    """The stream brought nothing for longer than the list reaches back (drill gaps, seed 21)."""
+    desk = Desk(FORMS_BY_FEED[feed], rows_max=5)
+    desk.connect(at_ns=START_NS - 100 * SECOND_NS)
+    desk.hear(made(*range(1, 11)))
+    watch = SilenceWatch(desk.backfill)
+    desk.venue.trades += made(*range(11, 21))
+    desk.hear(made(21, 22))
+    await watch.check(desk.form.venue_symbol, 0.0)
+    lost, filled = sorted(desk.holes, key=lambda gap: gap.from_ns)
+    assert (lost.state, filled.state) == ("lost", "filled")
+    stored = {at_ns for at_ns, _ in desk.stored()}
+    absent = [one for one in made(*range(11, 21)) if one.ns not in stored]
+    assert len(absent) >= 7
+    for one in absent:
+        assert lost.from_ns <= one.ns <= lost.to_ns
+        assert not filled.from_ns < one.ns < filled.to_ns
+
+
 async def test_where_ids_count_up_only_the_silent_are_asked_about() -> None:
     desk, watch = watched("okx_spot")
     assert watch.due(1000.0, frozenset()) == []
