@@ -53,6 +53,7 @@ from pumpwatch.store.backup_manifest import State
 from pumpwatch.store.checkpoint import NoHold
 from pumpwatch.store.cold import ColdStore
 from pumpwatch.store.operations import NoSink, OperationLog
+from pumpwatch.store.pace import Pace
 from pumpwatch.store.partitions import HOUR_NS, NS_PER_S, read_partitions, wait_applied
 from pumpwatch.store.readonly import COLUMNS, query
 from pumpwatch.store.scratch_server import SERVER_FOLDER
@@ -119,7 +120,12 @@ async def _convert(sql: Sql, config: Config) -> dict[str, Any]:
     (server,) = find_leftovers(config.data_dir, config.data_dir / SERVER_FOLDER)
     figures["native_window_ms"] = await _windows(address, hour_ns, span_ns, server.pid)
     store = ColdStore(
-        sql, OperationLog(NoSink(), clock), clock, cold_hours=24, data_dir=config.data_dir, rest=0.0
+        sql,
+        OperationLog(NoSink(), clock),
+        clock,
+        cold_hours=24,
+        data_dir=config.data_dir,
+        pace=Pace(),
     )
     started_s = time.perf_counter()
     (done,) = await store.run()

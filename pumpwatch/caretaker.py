@@ -21,12 +21,13 @@ from pumpwatch.restored import open_gaps_since_backup
 from pumpwatch.standing import DiskStanding, TierStanding, UpkeepStanding
 from pumpwatch.store.backup import Backups, open_folder
 from pumpwatch.store.backup_manifest import GOOD, State, last_full_ns, newest_good
-from pumpwatch.store.cold import ColdStore
+from pumpwatch.store.cold import REST, ColdStore
 from pumpwatch.store.disk import DiskWatch, Level, watched_paths
 from pumpwatch.store.event_windows import Bundles, NoBundles
 from pumpwatch.store.maintenance import Told, Upkeep, daily_ns, run_upkeep
 from pumpwatch.store.nightly import Nightly, Upshot
 from pumpwatch.store.operations import OperationLog, SpoolSink
+from pumpwatch.store.pace import Pace
 from pumpwatch.store.partitions import HOUR_NS, NS_PER_S, Partition, read_partitions
 from pumpwatch.store.retention import TRADES, Outcome, Retention, mend_ttl
 from pumpwatch.store.retention_plan import Tier, cutoff_of, days_left, tiers
@@ -142,6 +143,7 @@ class Caretaker:
             cold=ColdStore(
                 sql, operations, daemon.clock, cold_hours=config.retention.cold_hours,
                 data_dir=config.data_dir, alert=told.tell,
+                pace=Pace(rest=REST, is_behind=daemon.monitor.is_behind),
             ),
             backups=self._build_backups(sql, operations, told),
             nightly=Nightly(
@@ -162,6 +164,7 @@ class Caretaker:
             return Backups(
                 config, sql, daemon.clock, operations, self._rng, hold=self.gate,
                 heap_mib=scratch_heap_mib(config), alert=told.tell,
+                is_behind=daemon.monitor.is_behind,
             )  # fmt: skip
         except PumpWatchError as error:  # it stops no recording
             told.tell("backup_failed", str(error))

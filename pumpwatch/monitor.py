@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 LOOK_S = 1.0
+BEHIND_S = 1.0  # from receipt to visible: longer than it takes at 5,000 rows a second
 
 
 class Monitor:
@@ -37,10 +38,18 @@ class Monitor:
         self._rows_per_s: dict[str, float] = {}
         self._started_ns = daemon.clock.wall_ns()
         self._process = psutil.Process(os.getpid())
+        self._lag_s = self._lag_noted_s = 0.0
 
     def note_lag(self, lag_s: float, rows: int) -> None:
         """Rows became visible this long after they were received."""
         self.lags.note(lag_s, rows)
+        self._lag_s, self._lag_noted_s = lag_s, trio.current_time()
+
+    def is_behind(self) -> bool:
+        """Whether rows take long just now: what can wait gives way to them."""
+        if trio.current_time() - self._lag_noted_s > BEHIND_S:
+            return self.pending_rows() > 0
+        return self._lag_s > BEHIND_S
 
     async def run(self) -> None:
         """Look once a second until cancelled."""

@@ -32,7 +32,8 @@ BASE = {
 # Parts meet in the composition root (and in the verbs that run it), through model.py's Protocols.
 ROOTS = {
     "daemon", "monitor", "seat", "systemd", "feed_switch", "reload", "daemon_client", "sql_verb",
-    "demo", "status", "status_screen", "schema_verbs", "environment", "init_config", "tally", "past",
+    "demo", "status", "status_screen", "schema_verbs", "environment", "init_config", "tally",
+    "past",
     "backfilling", "verify", "verify_book", "verify_stored", "verify_rest", "cli_verify",
     "answering", "hour", "trades_verb",
     "cli", "cli_alerts", "cli_seat", "cli_check", "cli_data", "cli_gaps", "cli_print", "cli_run",

@@ -88,7 +88,7 @@ class FeedState:
         self.agreement: Agreement | None = None  # with two connections per symbol
         self.counts_up = spec.counts_up
         self._intakes: dict[int, Intake] = {}  # of open connections
-        self._refused_ns: dict[str, int] = {}
+        self._refused_at: dict[str, tuple[int, Edge]] = {}  # when, and where it stood
         self._last_connection = 0
         self._venue_symbols: dict[str, str] = {}  # by symbol
         # By venue symbol, oldest first: until when it was what.
@@ -221,9 +221,11 @@ class FeedState:
         venue_symbols = list(venue_symbols)
         now_ns = self.clock.wall_ns()
         for name in venue_symbols:
-            # Refused a moment ago, taken now: it may have begun to trade in between.
+            # Refused a moment ago, taken now: it may have begun to trade in between. Where it stood
+            # then, not now: its first rows may be here before the venue's word that it is taken.
             if name in self.refused and not self.coverage.carriers(name):
-                self._cut([name], LATE_SUBSCRIPTION, self._refused_ns[name])
+                refused_ns, edge = self._refused_at[name]
+                self.ledger.cut(self.spec, [edge], cause=LATE_SUBSCRIPTION, alive_ns=refused_ns)
             self.refused.pop(name, None)
         fresh = self.coverage.carry(connection, venue_symbols, now_ns)
         if self.agreement is not None:
@@ -236,7 +238,7 @@ class FeedState:
         """The venue will not send it; returns whether that is news."""
         is_news = self.refused.get(venue_symbol) != reason
         self.refused[venue_symbol] = reason
-        self._refused_ns[venue_symbol] = self.clock.wall_ns()
+        self._refused_at[venue_symbol] = self.clock.wall_ns(), self.edge(venue_symbol)
         if venue_symbol in self.coverage.wanted and not self.coverage.carriers(venue_symbol):
             self._cut([venue_symbol], "refused", self.clock.wall_ns())
         return is_news

@@ -52,6 +52,7 @@ from pumpwatch.store.backup_restore import (
 from pumpwatch.store.checkpoint import Checkpoint, WriterHold, open_checkpoint, release
 from pumpwatch.store.maintenance_lock import hold_maintenance
 from pumpwatch.store.operations import OperationLog
+from pumpwatch.store.pace import Pace
 from pumpwatch.store.partitions import DAY_NS, SqlAccess
 from pumpwatch.store.retention import Alert
 from pumpwatch.store.schema import SCHEMA_VERSION
@@ -61,6 +62,7 @@ log = structlog.get_logger()
 
 HEAP_MIB_DEFAULT = 256
 PROBLEMS_SHOWN = 5
+CHECKSUM_REST = 1.0  # as long as a server works on a checksum, it is then left in peace
 OnPhase = Callable[[str], None]
 in_thread = trio.to_thread.run_sync
 
@@ -83,6 +85,7 @@ class Backups:
         heap_mib: int = HEAP_MIB_DEFAULT,
         alert: Alert = lambda rule, text: None,
         on_phase: OnPhase = lambda phase: None,
+        is_behind: Callable[[], bool] = lambda: False,
     ) -> None:
         self._config = config
         self._sql = sql
@@ -93,6 +96,9 @@ class Backups:
         self._heap_mib = heap_mib
         self._alert = alert
         self._on_phase = on_phase
+        self._pace = Pace(
+            bytes_per_s=config.backup.rate_mib_per_s * MIB, rest=CHECKSUM_REST, is_behind=is_behind
+        )
         self._root = config.data_dir / SERVER_FOLDER
         self._folder = open_folder(config)
         self._key = self._folder.objects.key
@@ -171,10 +177,7 @@ class Backups:
         states = await in_thread(self._folder.states)
         state.earlier_full_ns = last_full_ns(states)
         known = await in_thread(self._known, states)
-        archive = Archive(
-            self._sql, self._root, self._folder.objects, known,
-            bytes_per_s=self._config.backup.rate_mib_per_s * MIB,
-        )  # fmt: skip
+        archive = Archive(self._sql, self._root, self._folder.objects, known, self._pace)
         await self._enter(state, "checkpoint")
         async with open_checkpoint(self._sql, self._root, self._hold, self._clock) as checkpoint:
             await self._check_room(*await archive.estimate(checkpoint))
@@ -317,9 +320,10 @@ class Backups:
         files = choose_files(manifest, parts)
         await in_thread(self._remove_scratch)
         await self._check_room(0, disk_need(files))
-        await unpack_all(manifest, files, self._folder.objects, self._key, scratch)
+        source = self._folder.objects
+        await unpack_all(manifest, files, source, self._key, scratch, self._pace)
         async with scratch_server(scratch, self._heap_mib) as sql:
-            return await compare(sql, manifest, parts)
+            return await compare(sql, manifest, parts, self._pace)
 
     async def _verify(self, name: str, *, full: bool) -> list[str]:
         state = await in_thread(self._folder.state, name)

@@ -21,6 +21,7 @@ from pumpwatch.store.backup_objects import Objects, Stored
 from pumpwatch.store.checkpoint import DATABASE_FOLDER, Checkpoint, TableFiles
 from pumpwatch.store.digest import Digest, digest, read_columns
 from pumpwatch.store.embedded_files import file_sha256
+from pumpwatch.store.pace import Pace
 from pumpwatch.store.partitions import NS_PER_S, Partition, SqlAccess, read_partitions, span_of
 
 log = structlog.get_logger()
@@ -32,7 +33,7 @@ MIB = 1 << 20
 SETTLED_NS = 600 * NS_PER_S
 STORED_SHARE = 0.6  # of the content's size: measured 0.27 on trades, 0.6 on random numbers
 SPARE_BYTES = 64 * MIB
-CHECKSUM_REST = 1.0  # as long as the server works on a checksum, it is then left in peace
+SMALL_BYTES = MIB
 
 
 class Known(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,18 +80,14 @@ class Archive:
         root: Path,
         objects: Objects,
         known: Known,
-        *,
-        bytes_per_s: float,
-        checksum_rest: float = CHECKSUM_REST,
+        pace: Pace,
     ) -> None:
         self._sql = sql
         self._root = root
         self._objects = objects
         self._known = known
-        self._bytes_per_s = bytes_per_s  # 0: as fast as it goes
-        self._checksum_rest = checksum_rest
+        self._pace = pace
         self.new_bytes = 0  # stored
-        self._read_bytes = 0
         self.changed: set[tuple[str, str]] = set()  # partitions that are not as they were
 
     # --- what it will take ------------------------------------------------------------------------
@@ -174,15 +171,10 @@ class Archive:
         """Store them one by one; ``settle``: those that are known to be unchanged are not read."""
         copies = []
         for relative in files:
-            started_s = trio.current_time()
-            read_before = self._read_bytes
             copy = await trio.to_thread.run_sync(self._store_file, relative, settle)
             if copy is None:
                 continue  # a version that the checkpoint does not need was purged
             copies.append(copy)
-            read_bytes = self._read_bytes - read_before
-            if self._bytes_per_s and read_bytes:
-                await trio.sleep_until(started_s + read_bytes / self._bytes_per_s)
         return tuple(copies)
 
     def _store_file(self, relative: str, settle: bool) -> FileCopy | None:
@@ -192,8 +184,9 @@ class Archive:
             if known is not None:
                 return known
             stat = path.stat()
-            stored = self._stored_before(path) or self._objects.put(path)
-            self._read_bytes += stored.size_bytes
+            stored = self._stored_before(path, stat.st_size) or self._objects.put(
+                path, self._pace.spend_in_thread
+            )
         except FileNotFoundError:
             log.info("backup_file_gone", path=relative)
             return None
@@ -208,8 +201,10 @@ class Archive:
             inode=stat.st_ino,
         )
 
-    def _stored_before(self, path: Path) -> Stored | None:
+    def _stored_before(self, path: Path, size_bytes: int) -> Stored | None:
         """The object that has this content already: most of what is small never changes."""
+        if size_bytes > SMALL_BYTES:
+            return None  # it would be read twice
         known = self._known.contents.get(file_sha256(path))
         if known is None:
             return None
@@ -254,7 +249,7 @@ class Archive:
         start_ns, end_ns = span_of(partition.name)
         found = await digest(
             self._sql, columns, start_ns, end_ns,
-            rows=partition.rows, rest=self._checksum_rest,
+            rows=partition.rows, pace=self._pace,
         )  # fmt: skip
         return found if found.rows == partition.rows else None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
@@ -29,6 +29,14 @@ ZSTD_LEVEL = 3
 FOLDER = "objects"
 PART = ".part"
 KEY_TAG_CHARACTERS = 8
+
+
+OnContent = Callable[[int], None]  # bytes that are not all zeros were read, or written
+
+
+def _nothing(content_bytes: int) -> None:
+    """Nobody waits for it."""
+    del content_bytes
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -122,13 +130,13 @@ class Objects:
         except OSError as error:
             raise DamagedBackupError(f"object {path}: {error.strerror}") from None
 
-    def put(self, file: Path) -> Stored:
+    def put(self, file: Path, on_content: OnContent = _nothing) -> Stored:
         """Store a file's content. Raises OSError, FileNotFoundError where it has gone."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         part = self.folder / f"{os.getpid()}-{file.stat().st_ino}{PART}"
         try:
             with file.open("rb", buffering=0) as raw, part.open("xb") as out:
-                reader, writer = HashingReader(raw), HashingWriter(out)
+                reader, writer = HashingReader(raw, on_content), HashingWriter(out)
                 with zstandard.ZstdCompressor(level=ZSTD_LEVEL, write_checksum=True).stream_reader(
                     cast("BinaryIO", reader), read_size=CHUNK_BYTES
                 ) as packed:
@@ -186,13 +194,15 @@ class Wanted(msgspec.Struct, frozen=True):
     stored_sha256: str
 
 
-def unpack(source: Source, key: Key | None, wanted: Wanted, target: Path) -> None:
+def unpack(
+    source: Source, key: Key | None, wanted: Wanted, target: Path, on_content: OnContent = _nothing
+) -> None:
     """Write an object's content to a new file, its zeros as holes, and check every byte.
 
     Raises DamagedBackupError, naming the object, and OSError.
     """
     with target.open("xb") as out:
-        sink = HashingWriter(out)
+        sink = HashingWriter(out, on_content)
         stored = read_object(source, key, wanted.sha256, sink)
         out.truncate(sink.size_bytes)
     _compare(wanted, sink, stored)
@@ -241,8 +251,9 @@ def read_object(source: Source, key: Key | None, sha256: str, sink: HashingWrite
 class HashingReader:
     """What zstandard reads from."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, on_content: OnContent = _nothing) -> None:
         self._file = file
+        self._on_content = on_content
         self.hash = hashlib.sha256()
         self.size_bytes = 0
 
@@ -251,14 +262,18 @@ class HashingReader:
         chunk = self._file.read(size)
         self.hash.update(chunk)
         self.size_bytes += len(chunk)
+        # Files that the server still writes to end in zeros, 16 MiB a column by default.
+        if chunk.count(0) < len(chunk):
+            self._on_content(len(chunk))
         return chunk
 
 
 class HashingWriter:
     """What is written to a file, or only counted; whole blocks of zeros become holes."""
 
-    def __init__(self, file: BinaryIO | None) -> None:
+    def __init__(self, file: BinaryIO | None, on_content: OnContent = _nothing) -> None:
         self._file = file
+        self._on_content = on_content
         self.hash = hashlib.sha256()
         self.size_bytes = 0
         self.failure: OSError | None = None
@@ -273,6 +288,7 @@ class HashingWriter:
                     self._file.seek(len(chunk), os.SEEK_CUR)
                 else:
                     self._file.write(chunk)
+                    self._on_content(len(chunk))
             except OSError as error:
                 self.failure = error
                 raise

@@ -19,6 +19,7 @@ from pumpwatch.moments import iso_ns
 from pumpwatch.store.digest import Digest, digest, read_columns, where_span
 from pumpwatch.store.maintenance_lock import hold_maintenance
 from pumpwatch.store.operations import OperationLog
+from pumpwatch.store.pace import Pace
 from pumpwatch.store.partitions import (
     HOUR_NS,
     Partition,
@@ -63,7 +64,7 @@ class ColdStore:
         *,
         cold_hours: int,
         data_dir: Path,
-        rest: float = REST,
+        pace: Pace | None = None,
         alert: Alert = lambda rule, text: None,
     ) -> None:
         self._sql = sql
@@ -71,7 +72,7 @@ class ColdStore:
         self._clock = clock
         self._cold_hours = cold_hours
         self._data_dir = data_dir
-        self._rest = rest
+        self._pace = pace or Pace(rest=REST)
         self._alert = alert
 
     async def run(self) -> list[Conversion]:
@@ -113,7 +114,7 @@ class ColdStore:
         async def read() -> Digest:
             return await digest(
                 self._sql, columns, partition.start_ns, partition.end_ns,
-                rows=partition.rows, rest=self._rest,
+                rows=partition.rows, pace=self._pace,
             )  # fmt: skip
 
         started_ns = self._clock.wall_ns()
@@ -133,7 +134,7 @@ class ColdStore:
             )
         now = {part.name: part for part in await read_partitions(self._sql, TABLE)}
         fresh = now.get(partition.name, partition)
-        await trio.sleep((trio.current_time() - started_s) * self._rest)
+        await self._pace.worked(trio.current_time() - started_s)
         return Conversion(
             partition=partition.name,
             rows=fresh.rows,

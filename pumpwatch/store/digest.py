@@ -13,6 +13,7 @@ import msgspec
 import trio
 
 from pumpwatch.moments import iso_ns
+from pumpwatch.store.pace import Pace
 from pumpwatch.store.partitions import SqlAccess
 
 MODULUS = 1 << 256
@@ -87,13 +88,12 @@ async def digest(
     *,
     rows: int = 0,
     symbols: Sequence[str] = (),
-    rest: float = 0.0,
+    pace: Pace | None = None,
 ) -> Digest:
     """Of the rows with from <= timestamp < to, and of these symbols only if any are named.
 
-    ``rows``: about how many there are, so that the span is asked for in pieces. ``rest``: how
-    much longer to pause than the last piece took, for those who must not disturb (1: half of the
-    time).
+    ``rows``: about how many there are, so that the span is asked for in pieces. ``pace``: of those
+    who must not disturb.
     """
     question = digest_sql(table)
     places = ", ".join(["%s"] * len(symbols))
@@ -107,7 +107,8 @@ async def digest(
         where = where_span(table.timestamp, start_ns, end_ns)
         (answer,) = await sql.query(question + where + narrowed, tuple(symbols))
         total = total.plus(_read(answer))
-        await trio.sleep((trio.current_time() - asked_s) * rest)
+        if pace is not None:
+            await pace.worked(trio.current_time() - asked_s)
     return total
 
 

@@ -21,6 +21,7 @@ from pumpwatch.store.sql import Sql
 SERVER_FOLDER = "questdb"
 START_S_MAX = 180.0
 CLOSE_S_MAX = 5.0
+NICE = 10  # what it looks at can wait; rows that come in cannot
 QUERY_S_MAX = 600.0  # a checksum of a busy hour on a busy machine
 
 
@@ -64,7 +65,7 @@ async def scratch_server(data_dir: Path, heap_mib: int) -> AsyncIterator[Sql]:
 
 async def _start(launch: Launch, data_dir: Path) -> tuple[ServerProcess, Launch]:
     """Spawn and wait until it answers or ends; the caller looks which. Raises ServerError."""
-    process = await spawn(launch, data_dir)
+    process = await spawn(launch, data_dir, nice=NICE)
     problem: ServerError | None = None
     try:
         async with trio.open_nursery() as nursery:

@@ -127,7 +127,7 @@ class ServerProcess:
             ) from None
 
 
-async def spawn(launch: Launch, data_dir: Path) -> ServerProcess:
+async def spawn(launch: Launch, data_dir: Path, *, nice: int = 0) -> ServerProcess:
     """Start a server in a session of its own, its output in a file: it can outlive us (R20).
 
     Raises OSError where a file or a process cannot be made.
@@ -137,7 +137,7 @@ async def spawn(launch: Launch, data_dir: Path) -> ServerProcess:
     descriptor = os.open(launch.log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         child = await trio.lowlevel.open_process(
-            list(launch.command),
+            [*(("nice", "-n", str(nice)) if nice else ()), *launch.command],
             stdin=subprocess.DEVNULL,
             stdout=descriptor,
             stderr=subprocess.STDOUT,

@@ -9,6 +9,7 @@ import pytest
 import trio
 import trio.testing
 
+from pumpwatch._fast.intake import Intake
 from pumpwatch.capture.backfill import REFUSALS_MAX, Backfill
 from pumpwatch.capture.ledger import Edge
 from pumpwatch.errors import VenueError
@@ -348,3 +349,25 @@ async def test_a_hole_that_rest_shows_goes_in_front_of_the_row_that_shows_it() -
     desk.hear(made(8))
     await desk.mend()
     assert [(gap.first_id, gap.last_id, gap.state) for gap in desk.holes] == [(3, 4, "lost")]
+
+
+@pytest.mark.parametrize("feed", ["bybit_spot", "bybit_futures", "okx_spot"])
+async def test_rows_before_the_word_that_a_refused_symbol_is_taken_hide_no_hole(feed: str) -> None:
+    """It traded before it was asked for again, and its first row overtakes the venue's answer."""
+    desk = Desk(FORMS_BY_FEED[feed])
+    name = desk.form.venue_symbol
+    desk.feed.unwant([name])  # it does not trade yet
+    desk.clock.now_ns = START_NS
+    desk.feed.refuse(name, "handler not found")
+    desk.feed.want([name])
+    desk.venue.trades += made(11, 12, 13)  # nobody listens
+    desk.intake = Intake(desk.feed.road)
+    desk.connection = desk.feed.opened(desk.intake)
+    desk.hear(made(14))
+    desk.feed.carried(desk.connection, [name])
+    [gap] = desk.ledger.open_gaps()
+    assert gap.cause == "late_subscription"
+    assert gap.from_ns <= made(11)[0].ns
+    desk.hear(made(15))
+    await desk.mend()
+    assert len(desk.stored()) == 5

@@ -10,6 +10,7 @@ import pytest
 
 from pumpwatch.errors import ConfigError, DamagedBackupError
 from pumpwatch.store.backup_objects import (
+    CHUNK_BYTES,
     HashingWriter,
     Key,
     Objects,
@@ -155,3 +156,18 @@ def test_a_key_is_not_shown_by_mistake(tmp_path: Path) -> None:
     key = make_key(tmp_path / "key")
     assert isinstance(key, Key)
     assert "AGE-SECRET-KEY" not in repr(key) + key.public
+
+
+def test_zeros_are_not_counted_as_read_or_written(tmp_path: Path) -> None:
+    """A file that the server still writes to ends in zeros: a limit must not wait for them."""
+    content = b"row" * CHUNK_BYTES + bytes(9 * CHUNK_BYTES)
+    (tmp_path / "price.d").write_bytes(content)
+    objects = Objects(tmp_path / "backups", None)
+    read: list[int] = []
+    stored = objects.put(tmp_path / "price.d", read.append)
+    assert stored.size_bytes == len(content)
+    assert sum(read) == 3 * CHUNK_BYTES
+    written: list[int] = []
+    unpack(objects, None, wanted(stored), tmp_path / "back", written.append)
+    assert (tmp_path / "back").read_bytes() == content
+    assert 3 * CHUNK_BYTES <= sum(written) <= 4 * CHUNK_BYTES

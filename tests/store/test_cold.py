@@ -13,6 +13,7 @@ from pumpwatch.store.cold import ColdStore, choose
 from pumpwatch.store.digest import Digest, digest, read_columns
 from pumpwatch.store.maintenance_lock import hold_maintenance
 from pumpwatch.store.operations import OperationLog
+from pumpwatch.store.pace import Pace
 from pumpwatch.store.partitions import HOUR_NS, NS_PER_S, Partition, read_partitions
 from pumpwatch.store.server import ServerAddress
 from pumpwatch.store.sql import Sql
@@ -44,7 +45,7 @@ class Rig:
     def store(self, cold_hours: int = 24) -> ColdStore:
         return ColdStore(
             self.sql, OperationLog(self.sink, self.clock), self.clock, cold_hours=cold_hours,
-            data_dir=self.data_dir, rest=0.0,
+            data_dir=self.data_dir, pace=Pace(),
             alert=lambda rule, text: self.alerts.append(f"{rule}: {text}"),
         )  # fmt: skip
 
