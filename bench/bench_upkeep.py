@@ -55,13 +55,17 @@ from pumpwatch.store.cold import ColdStore
 from pumpwatch.store.operations import NoSink, OperationLog
 from pumpwatch.store.pace import Pace
 from pumpwatch.store.partitions import HOUR_NS, NS_PER_S, read_partitions, wait_applied
-from pumpwatch.store.readonly import COLUMNS, query
+from pumpwatch.store.readonly import query
 from pumpwatch.store.scratch_server import SERVER_FOLDER
 from pumpwatch.store.server import ServerAddress, read_runtime, running_address
 from pumpwatch.store.server_process import find_leftovers
 from pumpwatch.store.sql import Sql
 from pumpwatch.tally import compare, fetch_stored
 
+COLUMNS = (
+    "timestamp, exchange, market_type, symbol, side, price, quantity, trade_id, sequence_number,"
+    " received_at, origin, kind"
+)
 WINDOWS = 300
 AROUND_S = 20
 NICE = -15  # while windows are timed: on a busy machine they would measure the others

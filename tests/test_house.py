@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import statistics
 import tomllib
@@ -218,3 +219,15 @@ def test_adrs_are_numbered_and_have_their_parts() -> None:
         text = path.read_text()
         for part in ("## Context", "## Options", "## Decision", "## Consequences"):
             assert part in text, f"{path.name}: no {part}"
+
+
+NEEDS_A_PEER = "peers_cryptofeed"  # an environment of its own
+
+
+@pytest.mark.parametrize(
+    "name",
+    sorted(p.stem for p in (PACKAGE.parent / "bench").glob("*.py") if p.stem != NEEDS_A_PEER),
+)
+def test_every_bench_can_be_started(name: str) -> None:
+    """Nothing else runs them in CI."""
+    importlib.import_module(f"bench.{name}")
