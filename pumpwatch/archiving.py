@@ -103,6 +103,10 @@ class Archiving:
                 self._archives[feed.spec.name] = msgspec.structs.replace(archive, url=url)
                 feed.awaits_archive = True
 
+    def file_of(self, feed: str) -> ArchiveFile | None:
+        """Where a feed's daily files lie, with the settings' address; None: it has none."""
+        return self._archives.get(feed)
+
     async def run(self) -> None:
         """Look once a day, until cancelled."""
         while True:

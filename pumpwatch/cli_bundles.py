@@ -19,7 +19,7 @@ BundleArgument = Annotated[
 ]
 BUNDLE_COLUMNS = (
     "bundle", "source", "kind", "state", "revision", "rows", "proven", "covered", "incomplete",
-    "not_listed",
+    "archive", "not_listed",
 )  # fmt: skip
 FORMS = ("original", "csv", "parquet", "bundle")
 MAPS = ("same", "other", "forget")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pumpwatch.config import Config
 
 LIMIT_MAX = 100_000
+DAY_CHARACTERS = len("2026-01-31")
 TAKEN_WITHIN_S = 5.0  # a running daemon looks twice a second
 TAKEN_POLL_S = 0.1
 LIST_COLUMNS = (
@@ -91,6 +92,34 @@ def add(
     else:
         print(f"{coin} waits in {path}: a daemon takes it when it runs on this data_dir")
     return 0
+
+
+@group.command()
+def backfill(
+    since: Annotated[str, typer.Option(metavar="DATE", help="From this day on, or ISO 8601 UTC.")],
+    source: Annotated[str, typer.Option(metavar="BOARD", help="upbit or bithumb.")] = "upbit",
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Stay until it is done; it goes on anyway.")
+    ] = True,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> int:
+    """Fetch listings of before the recording: the notices, and what venues still have of trades.
+
+    The running daemon does it, behind everything else that asks a venue, and goes on after a
+    restart. Rows come from the venues' lists and, where archives.enabled is set, from their daily
+    files. Exit code 1 where something could not be fetched.
+    """
+    text = f"{since}T00:00:00Z" if len(since) == DAY_CHARACTERS else since
+    parse_time_ns("--since", text)
+    settings = load(config)
+    from pumpwatch.cli_past import ORDER, print_past, wait_for_past
+    from pumpwatch.daemon_client import act
+
+    told = act(settings, ORDER, since=text, source=source)
+    if wait:
+        told = wait_for_past(settings, told, is_quiet=as_json)
+    return print_past(told, as_json=as_json)
 
 
 def coin_of(symbol: str) -> str:

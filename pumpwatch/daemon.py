@@ -43,6 +43,7 @@ from pumpwatch.listing_order import offer_listing
 from pumpwatch.monitor import Monitor
 from pumpwatch.moving import Moving
 from pumpwatch.past import Past
+from pumpwatch.past_listings import PastListings, offer_past
 from pumpwatch.reading_again import ReadingAgain
 from pumpwatch.reload import reload
 from pumpwatch.report.write import write_report
@@ -244,9 +245,12 @@ class Daemon:
         self.listing = ListingWatch(
             self.config, self.listing_desk.log, self.clock, self._child_rng(), stored=stored
         )
+        self.past_listings = PastListings(self, sql, self._child_rng())
+        offer_past(self.desk, self.past_listings)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.listing_desk.run, self.listing.book.all())
             nursery.start_soon(self.listing.run)
+            nursery.start_soon(self.past_listings.run)
 
     async def _replayed(self) -> None:
         """What an earlier run left in the spool is applied, or that takes too long."""

@@ -100,6 +100,13 @@ class Simulator:
             answer = await client.post(f"{self._url}/control/rate", content=str(rows_per_s))
             answer.raise_for_status()
 
+    async def script_boards(self, actions: Sequence[dict[str, Any]]) -> None:
+        """What the notice boards do from now on (sim/board_script.py)."""
+        async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+            content = msgspec.json.encode(actions)
+            answer = await client.post(f"{self._url}/control/boards", content=content)
+            answer.raise_for_status()
+
     async def give_faults(self, plan: Sequence[Fault]) -> None:
         """Play these faults; their times count from now on."""
         async with httpx.AsyncClient(trust_env=False, timeout=30) as client:

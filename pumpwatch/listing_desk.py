@@ -19,7 +19,7 @@ import trio
 from pumpwatch.alert_book import Message
 from pumpwatch.errors import PumpWatchError
 from pumpwatch.listing.archive import Archive
-from pumpwatch.listing.events import EventLog, ListingAlert, ListingEvent
+from pumpwatch.listing.events import NOT_RECORDED, EventLog, ListingAlert, ListingEvent
 from pumpwatch.listing.messages import Move, document, listed_text, proven_text
 from pumpwatch.listing.signing import Signer, load_signer
 from pumpwatch.listing.window import (
@@ -94,7 +94,7 @@ class ListingDesk:
         self._wake.set()
 
     def _revised(self, event: ListingEvent) -> None:
-        if self.book.put(event):
+        if event.state not in NOT_RECORDED and self.book.put(event):
             self._wake.set()
 
     def _alerted(self, alert: ListingAlert) -> None:
@@ -111,7 +111,7 @@ class ListingDesk:
         self._publisher = Publisher(self._sql, self.archive, data_dir, signer, self._refine)
         self._daemon.caretaker.bundles = self.archive
         for event in events:
-            if event.state != "imported":
+            if event.state not in NOT_RECORDED:
                 await trio.to_thread.run_sync(self._resume, event)
         async with trio.open_nursery() as nursery:
             self._walks = nursery

@@ -34,7 +34,7 @@ BASE = {
 ROOTS = {
     "daemon", "monitor", "seat", "systemd", "feed_switch", "reload", "daemon_client", "sql_verb",
     "demo", "status", "status_screen", "schema_verbs", "environment", "init_config", "tally",
-    "past",
+    "past", "past_listings", "past_publish", "past_journal", "cli_past",
     "backfilling", "verify", "verify_book", "verify_stored", "verify_rest", "cli_verify",
     "answering", "hour", "trades_verb",
     "cli", "cli_alerts", "cli_seat", "cli_check", "cli_data", "cli_gaps", "cli_print", "cli_run",
@@ -76,7 +76,7 @@ SANS_IO = {
     "capture/agreement.py", "store/segment.py", "store/progress.py", "store/window_model.py",
     "store/window_instruments.py", "store/window_cache.py", "store/retention_plan.py",
     "store/backup_manifest.py", "listing/window.py", "listing/certificate.py",
-    "listing/evidence.py", "listing/canonical.py", "listing/messages.py",
+    "listing/past_notices.py", "listing/evidence.py", "listing/canonical.py", "listing/messages.py",
     "listing/legacy_json.py", "report/pumps.py", "report/figures.py", "report/movers.py",
     "report/before.py", "report/buying.py", "report/document.py", "report/words.py",
     "report/format.py", "report/terminal.py", "report/refined.py", "report/charts.py",

@@ -103,7 +103,7 @@ async def _play(
 ) -> int:
     meta = simulator.facts()
     script = [action for notice in notices for action in notice.actions]
-    await _post(simulator, "/control/boards", script)
+    await simulator.script_boards(script)
     begun_s, kills = trio.current_time(), 0
     for number, notice in enumerate(notices):
         await trio.sleep_until(begun_s + max(0.0, notice.at_s - 1.0))

@@ -5,6 +5,7 @@ proven      every id from the row before the window to the row after it is held,
 covered     nothing says that a row is missing: the connection held, no hole, and what the venue's
             list shows of the window is held
 incomplete  a row is missing, or may be: what and why is said
+archive     nobody recorded it: what the venue's lists and daily files still had; never proven
 not_listed  the feed has no instrument of the coin that traded in the window
 """
 
@@ -23,8 +24,8 @@ from pumpwatch.moments import iso_ns
 from pumpwatch.store.window_model import FeedAnswer
 
 VERSION = 1
-Grade = Literal["proven", "covered", "incomplete", "not_listed"]
-GRADES: tuple[Grade, ...] = ("proven", "covered", "incomplete", "not_listed")
+Grade = Literal["proven", "covered", "incomplete", "archive", "not_listed"]
+GRADES: tuple[Grade, ...] = ("proven", "covered", "incomplete", "archive", "not_listed")
 CONTIGUOUS, OBSERVED = "contiguous", "observed"
 CONTRACT_VALUE = "contract_value"
 SUSPECT_PERCENT = 10  # a coin's price that lies farther off the other feeds' is another coin's
@@ -47,6 +48,7 @@ class FeedEvidence(msgspec.Struct, kw_only=True):
     mapped: str = ""  # same, other: a person's word on whether this is the coin
     lag_ns_min: int = 0
     lag_ns_median: int = 0
+    archive: Sequence[str] = ()  # what was to be had of a window that nobody recorded
 
 
 # --- the document ---------------------------------------------------------------------------------
@@ -228,6 +230,8 @@ def grade_feed(
     """The grade, and what keeps it from the next better one."""
     if not instruments:
         return "not_listed", [feed.absence or feed.answer.note or "no instrument of this coin"]
+    if feed.archive:
+        return "archive", list(feed.archive)
     faults = _ledger_faults(feed, window) + _proof_faults(feed, instruments, window)
     if faults:
         return "incomplete", faults

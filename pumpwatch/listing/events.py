@@ -13,7 +13,8 @@ from pumpwatch.store.side_rows import side_row
 log = structlog.get_logger()
 
 MS_NS = 1_000_000
-State = Literal["pending", "complete", "partial", "imported"]
+State = Literal["pending", "complete", "partial", "imported", "historic"]
+NOT_RECORDED = frozenset({"imported", "historic"})  # nobody was there: no window is waited for
 Key = tuple[str, str, str]  # source, notice id, symbol
 
 TABLE = "listing_events"

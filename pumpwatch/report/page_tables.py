@@ -13,7 +13,8 @@ from pumpwatch.report.movers import BY_RECEIPT, BY_VENUE
 
 __all__ = ["before", "buckets", "feeds", "largest", "pumps", "purchases", "rankings", "span_text"]
 
-GRADE_TONES = {"proven": "good", "covered": "accent", "incomplete": "bad", "not_listed": ""}
+GRADE_TONES = {"proven": "good", "covered": "accent", "incomplete": "bad", "archive": "warn",
+               "not_listed": ""}  # fmt: skip
 PUMPS_SHOWN = 12
 HIGH_PERCENTILE = 95
 ANCHORS = {

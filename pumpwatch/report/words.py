@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pumpwatch.listing.certificate import Certificate, FeedProof
+from pumpwatch.listing.certificate import GRADES, Certificate, FeedProof
 from pumpwatch.report.document import Pump, Ranking
 
 MOMENTS = {"announcement": "the announcement", "opening": "the opening of trading"}
@@ -19,8 +19,9 @@ def feeds_text(feeds: Sequence[FeedProof]) -> str:
 
 def proof_sentences(certificate: Certificate) -> list[str]:
     """The first one says all; the others go grade by grade."""
-    of = {grade: [feed for feed in certificate.feeds if feed.grade == grade]
-          for grade in ("proven", "covered", "incomplete", "not_listed")}  # fmt: skip
+    of: dict[str, list[FeedProof]] = {
+        grade: [feed for feed in certificate.feeds if feed.grade == grade] for grade in GRADES
+    }
     window = certificate.window
     before_s = (window.at_ns - window.from_ns) // 10**9
     after_s = (window.to_ns - window.at_ns) // 10**9
@@ -37,6 +38,7 @@ def proof_sentences(certificate: Certificate) -> list[str]:
         f" {'; '.join(feed.reasons[:REASONS_SHOWN])}."
         for feed in of["incomplete"]
     ]
+    told += [f"{feed.feed}: {'; '.join(feed.reasons[:REASONS_SHOWN])}." for feed in of["archive"]]
     if of["not_listed"]:
         told.append(
             f"{len(of['not_listed'])} of the {len(certificate.feeds)} feeds had no such coin to"
@@ -58,6 +60,11 @@ def _first(certificate: Certificate, of: dict[str, list[FeedProof]], span: str, 
     if not listed:
         return f"None of the twelve feeds had {coin} to trade {span}: there is nothing to prove."
     proven = len(of["proven"])
+    if of["archive"]:
+        return (
+            f"Nobody recorded {coin} {span}: this is what the venues still had of it, on"
+            f" {sum(feed.rows > 0 for feed in of['archive'])} of the {listed} feeds that trade it."
+        )
     if of["incomplete"]:
         whole = proven + len(of["covered"])
         return (

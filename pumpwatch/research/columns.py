@@ -27,6 +27,7 @@ EVENTS = {
     "proven": "Int64",  # feeds of each grade
     "covered": "Int64",
     "incomplete": "Int64",
+    "archive": "Int64",
     "not_listed": "Int64",
     "bundle": "String",  # its folder; null: there is none yet
 }

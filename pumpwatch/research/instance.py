@@ -96,7 +96,7 @@ class Instance:
             "announced_at": at_ns, "detected_at": event.detected_ns,
             "opening_at": event.opening_ns or None, "kept_to": None, "state": "pending",
             "revision": event.revision, "rows": event.collected_trades, "proven": 0, "covered": 0,
-            "incomplete": 0, "not_listed": 0, "bundle": None,
+            "incomplete": 0, "archive": 0, "not_listed": 0, "bundle": None,
         }  # fmt: skip
 
     def _find(self, event_id: str, known: pl.DataFrame) -> dict[str, Any]:

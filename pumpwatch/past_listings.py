@@ -1,0 +1,386 @@
+"""Listings of before we recorded: notices paged back, their trades from lists and daily files.
+
+``listings backfill`` orders it; the daemon does it, behind everything else that asks a venue, and
+goes on after a restart where it stood: what was done is in a journal, written after each step. Rows
+go to archive_trades, which nothing ages out of. Nobody was there: a feed's grade is ``archive``.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+import structlog
+import trio
+
+from pumpwatch.archiving import DAY, EPOCH, FILES_PER_MINUTE, HOUR_NS, url_of
+from pumpwatch.capture.overlap import Listed, name_rows, plain
+from pumpwatch.capture.past_span import PastReader
+from pumpwatch.config import FEED_NAMES
+from pumpwatch.dashboard.actions import Action, ActionDesk
+from pumpwatch.errors import PumpWatchError, ServerError, UsageError, VenueError
+from pumpwatch.listing.board_client import BoardClient, BoardRefusedError, make_http
+from pumpwatch.listing.events import ListingEvent
+from pumpwatch.listing.evidence import Window
+from pumpwatch.listing.looks import BITHUMB_PATH, PER_PAGE, UPBIT_PATH
+from pumpwatch.listing.notices import NoticePage, read_bithumb_list, read_upbit_list
+from pumpwatch.listing.pace import Pace, PaceRules
+from pumpwatch.listing.past_notices import PastNotices
+from pumpwatch.listing.rows import read_coin
+from pumpwatch.listing.window import KEPT_NS, SECOND_NS
+from pumpwatch.listing_publish import row_certificate
+from pumpwatch.model import Instrument
+from pumpwatch.moments import iso_ns, parse_iso_ns
+from pumpwatch.past_journal import ASK, ORDER, FeedHad, Journal, PastEvent
+from pumpwatch.past_publish import TABLE, publish_past
+from pumpwatch.store.ilp_client import IlpClient, Outcome
+from pumpwatch.store.partitions import wait_applied
+from pumpwatch.store.side_rows import side_row
+from pumpwatch.store.sql import Sql
+from pumpwatch.venues import FEEDS_BY_NAME
+from pumpwatch.venues.archives import read_file
+from pumpwatch.venues.spec import Allowance, ArchiveFile
+from pumpwatch.whole_file import write_whole
+
+if TYPE_CHECKING:
+    from pumpwatch.daemon import Daemon
+
+log = structlog.get_logger()
+
+JOURNAL = "listing_backfill.json"
+SOURCES = ("upbit", "bithumb")
+PAGE_GAP_S = 2.0  # between two pages: the detectors ask the same boards
+PAGES_MAX = 500
+LAST_PRIORITY = (1e12, 0.0)  # holes and open windows go before
+SENT_ROWS = 20_000  # a request
+RETRY_S = 30.0  # after a venue or the database failed
+TRIES_MAX = 5  # of one event, then the next ones go on
+ORIGIN = "archive"
+in_thread = trio.to_thread.run_sync
+
+
+class PastListings:
+    """One daemon's backfill of listings. ``run`` it beside the desk of listings."""
+
+    def __init__(self, daemon: Daemon, sql: Sql, rng: random.Random) -> None:
+        self._daemon, self._sql, self._rng = daemon, sql, rng
+        self._path = daemon.config.data_dir / JOURNAL
+        self._journal: Journal | None = None
+        self._wake = trio.Event()
+
+    # --- orders -----------------------------------------------------------------------------------
+
+    def begin(self, since_ns: int, source: str) -> Journal:
+        """Begin, or say where the same one stands. Raises UsageError."""
+        if self._daemon.rest is None:
+            raise UsageError(
+                "listings backfill: nothing is recorded here, so no venue can be asked"
+            )
+        held = self._journal
+        if held is not None and held.state != "done":
+            if (held.since_ns, held.source) != (since_ns, source):
+                since = iso_ns(held.since_ns)[:19]
+                raise UsageError(f"listings backfill: one since {since} of {held.source} goes on")
+            return held
+        self._journal = Journal(since_ns=since_ns, source=source)
+        self._wake.set()
+        return self._journal
+
+    def standing(self) -> Journal | None:
+        """The last one, or the one that goes on."""
+        return self._journal
+
+    # --- running ----------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Go on where an earlier run ended, then wait for orders, until cancelled."""
+        self._journal = await in_thread(self._load)
+        while True:
+            self._wake = trio.Event()
+            if self._journal is not None and self._journal.state != "done":
+                try:
+                    await self._work(self._journal)
+                    continue
+                except (PumpWatchError, OSError) as error:
+                    self._journal.note = str(error)[:500]
+                    log.warning("listing_backfill_waits", message=str(error))
+                except Exception as error:  # it must not end the recording
+                    self._journal.note = repr(error)[:500]
+                    log.exception("listing_backfill_broken")
+                await trio.sleep(RETRY_S)
+                continue
+            await self._wake.wait()
+
+    def _load(self) -> Journal | None:
+        try:
+            return msgspec.json.decode(self._path.read_bytes(), type=Journal)
+        except FileNotFoundError:
+            return None
+        except (OSError, msgspec.MsgspecError) as error:
+            log.warning("listing_backfill_unreadable", path=str(self._path), message=str(error))
+            return None
+
+    async def _save(self, journal: Journal) -> None:
+        await in_thread(write_whole, self._path, msgspec.json.encode(journal))
+
+    async def _work(self, journal: Journal) -> None:
+        if journal.state == "notices":
+            await self._read_notices(journal)
+        for one in journal.events:
+            if one.state == "waiting":
+                journal.note = f"{one.event.symbol} of {iso_ns(one.event.announced_ns)[:16]}"
+                await self._fetch_patiently(one)
+                await self._save(journal)
+        journal.state, journal.note = "done", ""
+        await self._save(journal)
+        stored = sum(one.state == "stored" for one in journal.events)
+        log.info("listings_backfilled", source=journal.source, notices=journal.notices,
+                 events=len(journal.events), stored=stored)  # fmt: skip
+
+    # --- notices ----------------------------------------------------------------------------------
+
+    async def _read_notices(self, journal: Journal) -> None:
+        """Page by page; pages are read again after a restart, as notices move on them."""
+        daemon = self._daemon
+        board = daemon.config.listing.upbit if journal.source == "upbit" else (
+            daemon.config.listing.bithumb
+        )  # fmt: skip
+        walk = PastNotices(journal.since_ns, self._is_known)
+        found: list[ListingEvent] = []
+        pace = Pace(PAGE_GAP_S, PaceRules(), self._rng)
+        async with make_http(board.proxy_url) as http:
+            client = BoardClient(journal.source, board.api_url, http, daemon.clock, PAGE_GAP_S)
+            for number in range(1, PAGES_MAX + 1):
+                journal.page = number
+                page = await self._ask_page(journal, client, number, pace)
+                is_full = len(page.notices) + len(page.refused) >= PER_PAGE
+                # Bithumb has one page, and turns no others.
+                is_full &= journal.source == "upbit"
+                found += walk.take(page, daemon.clock.wall_ns(), is_full=is_full)
+                journal.notices, journal.doubts = walk.notices, walk.doubts
+                if walk.is_done:
+                    break
+        known = {one.event.key for one in journal.events}
+        journal.events += [PastEvent(event=one) for one in found if one.key not in known]
+        journal.events.sort(key=lambda one: one.event.announced_ns)
+        journal.state, journal.note = "events", ""
+        await self._save(journal)
+
+    def _is_known(self, key: tuple[str, str, str]) -> bool:
+        assert self._daemon.listing is not None
+        return self._daemon.listing.book.get(key) is not None
+
+    async def _ask_page(
+        self, journal: Journal, client: BoardClient, number: int, pace: Pace
+    ) -> NoticePage:
+        """One page, however often the board refuses. Raises VenueError for what is no refusal."""
+        while True:
+            try:
+                if journal.source == "bithumb":
+                    answer = await client.get(BITHUMB_PATH, {"count": str(PER_PAGE)})
+                    return read_bithumb_list(answer.body)
+                answer = await client.get(
+                    UPBIT_PATH,
+                    {"os": "web", "page": str(number), "per_page": str(PER_PAGE),
+                     "category": "trade"},
+                )  # fmt: skip
+                pace.good()
+                return read_upbit_list(answer.body)
+            except BoardRefusedError as error:
+                pause_s = pace.refused(error.retry_after_s)
+                journal.note = f"page {number}: {error}; again in {pause_s:.0f} s"
+                log.info("listing_backfill_refused", page=number, pause_s=pause_s)
+                await trio.sleep(pause_s)
+
+    # --- one event --------------------------------------------------------------------------------
+
+    async def _fetch_patiently(self, one: PastEvent) -> None:
+        """Tried again where the database or the disk failed; what still fails is told."""
+        for _ in range(TRIES_MAX):
+            try:
+                await self._fetch(one)
+            except (PumpWatchError, OSError) as error:
+                one.error = str(error)[:300]
+                log.warning("past_event_failed", event="/".join(one.event.key), message=one.error)
+                await trio.sleep(RETRY_S)
+            else:
+                return
+        one.state = "failed"
+
+    async def _fetch(self, one: PastEvent) -> None:
+        daemon, event = self._daemon, one.event
+        settings = daemon.config.listing
+        at_ns = event.announced_ns
+        window = Window(
+            kind="announcement", at_ns=at_ns, from_ns=at_ns - settings.before_s * SECOND_NS,
+            to_ns=at_ns + settings.after_s * SECOND_NS,
+        )  # fmt: skip
+        used = await self._instruments(event.symbol)
+        had: dict[str, list[FeedHad]] = {name: [] for name in FEED_NAMES}
+        async with trio.open_nursery() as nursery:
+            for name in FEED_NAMES:
+                nursery.start_soon(self._fetch_feed, name, used.get(name, []), window, had[name])
+        one.feeds = [row for name in FEED_NAMES for row in had[name]]
+        await wait_applied(self._sql, TABLE)
+        found = await publish_past(daemon, self._sql, event, window, used, had)
+        one.event = event.revised(
+            collected_trades=found.certificate.rows,
+            exchanges_with_data=found.certificate.exchanges_with_data,
+            certificate=row_certificate(found),
+        )  # fmt: skip
+        assert daemon.listing is not None
+        daemon.listing.keep(one.event)
+        one.state, one.bundle, one.error = "stored", found.place.name, ""
+        log.info("past_event_stored", bundle=one.bundle, rows=found.certificate.rows)
+
+    async def _instruments(self, coin: str) -> dict[str, list[Instrument]]:
+        """Each feed's instruments of a coin, one of a symbol; when each was listed is not known."""
+        found: dict[str, dict[str, Instrument]] = {}
+        for state in await read_coin(self._sql, coin):
+            found.setdefault(state.instrument.feed, {})[state.instrument.symbol] = state.instrument
+        for feed in self._daemon.feeds:
+            for one in feed.instruments.values():
+                if one.coin == coin:
+                    found.setdefault(feed.spec.name, {})[one.symbol] = one
+        return {
+            name: [one for one in of_feed.values() if one.status != "prelaunch"]
+            for name, of_feed in found.items()
+        }
+
+    async def _fetch_feed(
+        self, name: str, used: Sequence[Instrument], window: Window, had: list[FeedHad]
+    ) -> None:
+        """REST as far as it reaches, then the daily files, where they are switched on."""
+        if not used:
+            had.append(FeedHad(feed=name, text="no instrument of this coin is known"))
+            return
+        low_ns, high_ns = window.at_ns - KEPT_NS, window.at_ns + KEPT_NS
+        daemon, spec = self._daemon, FEEDS_BY_NAME[name]
+        assert daemon.rest is not None
+        has_key = daemon.config.feeds[name].api_key_file is not None
+        for instrument in used:
+            reader = PastReader(
+                daemon.rest, spec, instrument, has_api_key=has_key, priority=LAST_PRIORITY
+            )
+            read = await reader.read(low_ns, high_ns)
+            row = FeedHad(
+                feed=name, symbol=instrument.symbol, from_list=len(read.rows),
+                reached_ns=read.reached_ns, requests=read.requests, text=read.text,
+            )  # fmt: skip
+            await self._send(name, instrument, read.rows)
+            if not read.is_whole:
+                await self._add_files(name, instrument, low_ns, min(high_ns, read.reached_ns), row)
+            row.is_window_reached = row.reached_ns <= window.from_ns
+            had.append(row)
+
+    async def _add_files(
+        self, name: str, instrument: Instrument, low_ns: int, high_ns: int, row: FeedHad
+    ) -> None:
+        """What REST does not show, out of the venue's daily files."""
+        archiving = self._daemon.archiving
+        archive = None if archiving is None else archiving.file_of(name)
+        if archive is None:
+            row.text += "; daily files are switched off (archives.enabled), or it has none"
+            return
+        rows: list[Listed] = []
+        try:
+            for day in _days(low_ns, high_ns, archive):
+                rows += await self._read_day(name, archive, instrument, day, (low_ns, high_ns))
+        except VenueError as error:
+            row.text += f"; {str(error)[:200]}"
+            return
+        await self._send(name, instrument, rows)
+        row.from_file, row.text = len(rows), ""
+        row.reached_ns = low_ns
+
+    async def _read_day(
+        self, name: str, archive: ArchiveFile, instrument: Instrument, day: datetime,
+        span: tuple[int, int],
+    ) -> list[Listed]:  # fmt: skip
+        exchange, step_ns = FEEDS_BY_NAME[name].exchange, FEEDS_BY_NAME[name].time_step_ns
+        allowance = Allowance(key=f"{exchange}_archive", units=FILES_PER_MINUTE, per_s=60, burst=2)
+        assert self._daemon.rest is not None
+        url = url_of(archive, instrument.venue_symbol, day)
+        body = await self._daemon.rest.get_url(url, allowance=allowance)
+
+        def read() -> list[Listed]:
+            low_ns, high_ns = span
+            trades = [
+                one for one in read_file(archive, body, step_ns)
+                if low_ns <= one.exchange_ns < high_ns
+            ]  # fmt: skip
+            trades.sort(key=lambda one: (one.exchange_ns, one.order_id))
+            return name_rows(trades, instrument)
+
+        return await in_thread(read)
+
+    async def _send(self, name: str, instrument: Instrument, rows: Sequence[Listed]) -> None:
+        """Into archive_trades; the same rows again are the same rows. Raises ServerError."""
+        received_ns = self._daemon.clock.wall_ns()
+        client = IlpClient(self._daemon.server.address)
+        try:
+            for first in range(0, len(rows), SENT_ROWS):
+                some = rows[first : first + SENT_ROWS]
+                body = await in_thread(_lines, name, instrument, some, received_ns)
+                verdict = await client.send(body)
+                if verdict.outcome is not Outcome.ACCEPTED:
+                    raise ServerError(f"{TABLE}: {verdict.message}")
+        finally:
+            with trio.CancelScope(shield=True):
+                await client.aclose()
+
+
+def _lines(name: str, instrument: Instrument, rows: Sequence[Listed], received_ns: int) -> bytes:
+    exchange, _, market_type = name.partition("_")
+    lines = []
+    for row in rows:
+        trade = row.trade
+        price = float(plain(trade.price, exponent=instrument.price_exponent))
+        quantity = float(plain(trade.quantity, instrument.contract_value))
+        lines.append(
+            side_row(
+                TABLE,
+                {"exchange": exchange, "market_type": market_type, "symbol": instrument.symbol,
+                 "side": trade.side, "origin": ORIGIN, "kind": trade.kind},
+                {"price": price, "quantity": quantity, "trade_id": row.trade_id,
+                 "sequence_number": trade.sequence_number},
+                trade.exchange_ns,
+                time_fields={"received_at": received_ns},
+            )
+        )  # fmt: skip
+    return b"".join(lines)
+
+
+def _days(low_ns: int, high_ns: int, archive: ArchiveFile) -> list[datetime]:
+    shift_ns = archive.utc_offset_h * HOUR_NS
+    first, last = (low_ns + shift_ns) // (24 * HOUR_NS), (high_ns - 1 + shift_ns) // (24 * HOUR_NS)
+    return [EPOCH + DAY * number for number in range(first, last + 1)]
+
+
+def offer_past(desk: ActionDesk, past: PastListings) -> None:
+    """Make them actions of the HTTP interface."""
+
+    async def order(arguments: Mapping[str, str]) -> str:
+        since_ns, source = parse_iso_ns(arguments["since"]), arguments.get("source") or SOURCES[0]
+        if since_ns is None or since_ns <= 0:
+            raise UsageError(f"since {arguments['since'][:40]!r}: allowed: ISO 8601 in UTC")
+        if source not in SOURCES:
+            raise UsageError(f"source {source[:40]!r}: allowed: {', '.join(SOURCES)}")
+        return _told(past.begin(since_ns, source))
+
+    async def ask(_arguments: Mapping[str, str]) -> str:
+        return _told(past.standing())
+
+    desk.add(ORDER, Action(
+        help="Fetch listings of before the recording: notices, and what is to be had of trades.",
+        arguments={"since": "ISO 8601 in UTC", "source?": "upbit (the default) or bithumb"},
+        run=order,
+    ))  # fmt: skip
+    desk.add(ASK, Action(help="How far that is.", arguments={}, run=ask))
+
+
+def _told(journal: Journal | None) -> str:
+    return msgspec.json.encode(journal).decode()
