@@ -25,12 +25,13 @@ from pumpwatch.store.schema import apply_schema
 from pumpwatch.store.server import write_runtime
 from pumpwatch.store.sql import Sql
 
-HOURS = 4
+HOURS = 12
+SETTLE_S = 3.0
 START_NS = 1_790_002_800_000_000_000 // HOUR_NS * HOUR_NS
 
 
 async def fill(config: Config, rows: int) -> None:
-    """A table of four closed hours, and one row of an open one; then the lake."""
+    """A table of twelve closed hours, and one row of an open one; then the lake."""
     async with trio.open_nursery() as nursery:
         handle = await nursery.start(partial(run_server, config, SystemClock(), heap_mib=512))
         address = handle.address
@@ -43,6 +44,11 @@ async def fill(config: Config, rows: int) -> None:
             rows=rows + rows // HOURS // 10,
         ))  # fmt: skip
         await wait_applied(sql, "trades")
+        # The view of bars is still at work behind them: it would be measured along.
+        bars, before = -1, -2
+        while bars != before:
+            await trio.sleep(SETTLE_S)
+            before, bars = bars, (await sql.query("SELECT count() FROM trades_1s"))[0][0]
         http, pg = address.http_url.rpartition(":")[2], address.pg_port
         write_runtime(config.data_dir, http_port=int(http), pg_port=pg, health_port=0)
         with tempfile.TemporaryDirectory() as folder:
@@ -72,7 +78,7 @@ def measure(folder: Path, config: Config) -> None:
 def main() -> None:
     """Fill, sync, print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=4_000_000)
+    parser.add_argument("--rows", type=int, default=12_000_000)
     options = parser.parse_args()
     emit_machine("lake")
     with tempfile.TemporaryDirectory() as folder:
