@@ -301,9 +301,13 @@ class PastListings:
             return
         assert rest is not None
         files = PastFiles(rest, FEEDS_BY_NAME[name], archive, instrument)
-        found = await files.read(from_ns, read.reached_ns, read.rows)
+        # Of the list's oldest instant some rows may be only in the file: it is read up to there.
+        until_ns = read.rows[0].exchange_ns if read.rows else read.reached_ns
+        found = await files.read(from_ns, until_ns, read.rows)
         await self._send(name, instrument, found.rows)
-        row.from_file, row.reached_ns = len(found.rows), found.reached_ns
+        row.from_file = len(found.rows)
+        if found.reached_ns < until_ns:
+            row.reached_ns = found.reached_ns
         row.text = f"{row.text}; {found.text}" if found.text else ""
 
     async def _send(self, name: str, instrument: Instrument, rows: Sequence[Listed]) -> None:
