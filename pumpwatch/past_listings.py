@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
 import trio
 
-from pumpwatch.archiving import DAY, EPOCH, FILES_PER_MINUTE, HOUR_NS, url_of
-from pumpwatch.capture.overlap import Listed, name_rows, plain
-from pumpwatch.capture.past_span import PastReader
+from pumpwatch.capture.overlap import Listed, plain
+from pumpwatch.capture.past_span import PastReader, SpanRead
 from pumpwatch.config import FEED_NAMES
 from pumpwatch.dashboard.actions import Action, ActionDesk
-from pumpwatch.errors import PumpWatchError, ServerError, UsageError, VenueError
+from pumpwatch.errors import PumpWatchError, ServerError, UsageError
 from pumpwatch.listing.board_client import BoardClient, BoardRefusedError, make_http
 from pumpwatch.listing.events import ListingEvent
 from pumpwatch.listing.evidence import Window
@@ -34,6 +32,7 @@ from pumpwatch.listing.window import KEPT_NS, SECOND_NS
 from pumpwatch.listing_publish import row_certificate
 from pumpwatch.model import Instrument
 from pumpwatch.moments import iso_ns, parse_iso_ns
+from pumpwatch.past_files import PastFiles
 from pumpwatch.past_journal import ASK, ORDER, FeedHad, Journal, PastEvent
 from pumpwatch.past_publish import TABLE, publish_past
 from pumpwatch.store.ilp_client import IlpClient, Outcome
@@ -41,8 +40,6 @@ from pumpwatch.store.partitions import wait_applied
 from pumpwatch.store.side_rows import side_row
 from pumpwatch.store.sql import Sql
 from pumpwatch.venues import FEEDS_BY_NAME
-from pumpwatch.venues.archives import read_file
-from pumpwatch.venues.spec import Allowance, ArchiveFile
 from pumpwatch.whole_file import write_whole
 
 if TYPE_CHECKING:
@@ -59,6 +56,8 @@ SENT_ROWS = 20_000  # a request
 RETRY_S = 30.0  # after a venue or the database failed
 TRIES_MAX = 5  # of one event, then the next ones go on
 ORIGIN = "archive"
+OFF = "; its daily files are switched off (archives.enabled)"
+READY_POLL_S = 0.5  # after the start, until venues can be asked
 in_thread = trio.to_thread.run_sync
 
 
@@ -70,24 +69,31 @@ class PastListings:
         self._path = daemon.config.data_dir / JOURNAL
         self._journal: Journal | None = None
         self._wake = trio.Event()
+        self._loaded = trio.Event()
+        self._saving = trio.Lock()
 
     # --- orders -----------------------------------------------------------------------------------
 
-    def begin(self, since_ns: int, source: str) -> Journal:
-        """Begin, or say where the same one stands. Raises UsageError."""
+    async def begin(self, since_ns: int, source: str) -> Journal:
+        """Begin, or say where the same one stands; once it returns, a restart goes on with it.
+
+        Raises UsageError, OSError.
+        """
         if self._daemon.rest is None:
             raise UsageError(
                 "listings backfill: nothing is recorded here, so no venue can be asked"
             )
+        await self._loaded.wait()
         held = self._journal
         if held is not None and held.state != "done":
             if (held.since_ns, held.source) != (since_ns, source):
                 since = iso_ns(held.since_ns)[:19]
                 raise UsageError(f"listings backfill: one since {since} of {held.source} goes on")
             return held
-        self._journal = Journal(since_ns=since_ns, source=source)
+        journal = self._journal = Journal(since_ns=since_ns, source=source)
+        await self._save(journal)
         self._wake.set()
-        return self._journal
+        return journal
 
     def standing(self) -> Journal | None:
         """The last one, or the one that goes on."""
@@ -98,6 +104,9 @@ class PastListings:
     async def run(self) -> None:
         """Go on where an earlier run ended, then wait for orders, until cancelled."""
         self._journal = await in_thread(self._load)
+        self._loaded.set()
+        while self._daemon.rest is None:  # noqa: ASYNC110 - nobody tells of it
+            await trio.sleep(READY_POLL_S)
         while True:
             self._wake = trio.Event()
             if self._journal is not None and self._journal.state != "done":
@@ -124,7 +133,8 @@ class PastListings:
             return None
 
     async def _save(self, journal: Journal) -> None:
-        await in_thread(write_whole, self._path, msgspec.json.encode(journal))
+        async with self._saving:
+            await in_thread(write_whole, self._path, msgspec.json.encode(journal))
 
     async def _work(self, journal: Journal) -> None:
         if journal.state == "notices":
@@ -163,6 +173,8 @@ class PastListings:
                 journal.notices, journal.doubts = walk.notices, walk.doubts
                 if walk.is_done:
                     break
+            else:
+                journal.doubts.append(f"not looked at: what stands behind page {PAGES_MAX}")
         known = {one.event.key for one in journal.events}
         journal.events += [PastEvent(event=one) for one in found if one.key not in known]
         journal.events.sort(key=lambda one: one.event.announced_ns)
@@ -257,7 +269,8 @@ class PastListings:
         if not used:
             had.append(FeedHad(feed=name, text="no instrument of this coin is known"))
             return
-        low_ns, high_ns = window.at_ns - KEPT_NS, window.at_ns + KEPT_NS
+        low_ns = window.at_ns - KEPT_NS
+        high_ns = min(window.at_ns + KEPT_NS, self._daemon.clock.wall_ns())
         daemon, spec = self._daemon, FEEDS_BY_NAME[name]
         assert daemon.rest is not None
         has_key = daemon.config.feeds[name].api_key_file is not None
@@ -272,50 +285,30 @@ class PastListings:
             )  # fmt: skip
             await self._send(name, instrument, read.rows)
             if not read.is_whole:
-                await self._add_files(name, instrument, low_ns, min(high_ns, read.reached_ns), row)
+                await self._add_files(name, instrument, low_ns, read, row)
             row.is_window_reached = row.reached_ns <= window.from_ns
             had.append(row)
 
     async def _add_files(
-        self, name: str, instrument: Instrument, low_ns: int, high_ns: int, row: FeedHad
+        self, name: str, instrument: Instrument, from_ns: int, read: SpanRead, row: FeedHad
     ) -> None:
-        """What REST does not show, out of the venue's daily files."""
-        archiving = self._daemon.archiving
+        """What the list does not show, out of the venue's daily files."""
+        archiving, rest = self._daemon.archiving, self._daemon.rest
         archive = None if archiving is None else archiving.file_of(name)
         if archive is None:
-            row.text += "; daily files are switched off (archives.enabled), or it has none"
+            has_none = FEEDS_BY_NAME[name].archive is None
+            row.text += "; it has no daily files" if has_none else OFF
             return
-        rows: list[Listed] = []
-        try:
-            for day in _days(low_ns, high_ns, archive):
-                rows += await self._read_day(name, archive, instrument, day, (low_ns, high_ns))
-        except VenueError as error:
-            row.text += f"; {str(error)[:200]}"
-            return
-        await self._send(name, instrument, rows)
-        row.from_file, row.text = len(rows), ""
-        row.reached_ns = low_ns
-
-    async def _read_day(
-        self, name: str, archive: ArchiveFile, instrument: Instrument, day: datetime,
-        span: tuple[int, int],
-    ) -> list[Listed]:  # fmt: skip
-        exchange, step_ns = FEEDS_BY_NAME[name].exchange, FEEDS_BY_NAME[name].time_step_ns
-        allowance = Allowance(key=f"{exchange}_archive", units=FILES_PER_MINUTE, per_s=60, burst=2)
-        assert self._daemon.rest is not None
-        url = url_of(archive, instrument.venue_symbol, day)
-        body = await self._daemon.rest.get_url(url, allowance=allowance)
-
-        def read() -> list[Listed]:
-            low_ns, high_ns = span
-            trades = [
-                one for one in read_file(archive, body, step_ns)
-                if low_ns <= one.exchange_ns < high_ns
-            ]  # fmt: skip
-            trades.sort(key=lambda one: (one.exchange_ns, one.order_id))
-            return name_rows(trades, instrument)
-
-        return await in_thread(read)
+        assert rest is not None
+        files = PastFiles(rest, FEEDS_BY_NAME[name], archive, instrument)
+        # Of the list's oldest instant some rows may be only in the file: it is read up to there.
+        until_ns = read.rows[0].exchange_ns if read.rows else read.reached_ns
+        found = await files.read(from_ns, until_ns, read.rows)
+        await self._send(name, instrument, found.rows)
+        row.from_file = len(found.rows)
+        if found.reached_ns < until_ns:
+            row.reached_ns = found.reached_ns
+        row.text = f"{row.text}; {found.text}" if found.text else ""
 
     async def _send(self, name: str, instrument: Instrument, rows: Sequence[Listed]) -> None:
         """Into archive_trades; the same rows again are the same rows. Raises ServerError."""
@@ -354,12 +347,6 @@ def _lines(name: str, instrument: Instrument, rows: Sequence[Listed], received_n
     return b"".join(lines)
 
 
-def _days(low_ns: int, high_ns: int, archive: ArchiveFile) -> list[datetime]:
-    shift_ns = archive.utc_offset_h * HOUR_NS
-    first, last = (low_ns + shift_ns) // (24 * HOUR_NS), (high_ns - 1 + shift_ns) // (24 * HOUR_NS)
-    return [EPOCH + DAY * number for number in range(first, last + 1)]
-
-
 def offer_past(desk: ActionDesk, past: PastListings) -> None:
     """Make them actions of the HTTP interface."""
 
@@ -369,7 +356,7 @@ def offer_past(desk: ActionDesk, past: PastListings) -> None:
             raise UsageError(f"since {arguments['since'][:40]!r}: allowed: ISO 8601 in UTC")
         if source not in SOURCES:
             raise UsageError(f"source {source[:40]!r}: allowed: {', '.join(SOURCES)}")
-        return _told(past.begin(since_ns, source))
+        return _told(await past.begin(since_ns, source))
 
     async def ask(_arguments: Mapping[str, str]) -> str:
         return _told(past.standing())

@@ -54,10 +54,11 @@ async def publish_past(
         await in_thread(draft.end_rows)
         evidence = await in_thread(_evidence, daemon, draft, used, had)
         held = await in_thread(archive.published, event.key, window)
+        now_ns = daemon.clock.wall_ns()
         revision = 1 if held is None else held.revision + 1
         certificate = certify(
             event, window, evidence, software=VERSION, revision=revision, state="partial",
-            missing=[NOT_RECORDED], made_at_ns=daemon.clock.wall_ns(), kept_to_ns=span[1],
+            missing=[NOT_RECORDED], made_at_ns=now_ns, kept_to_ns=min(span[1], now_ns),
         )  # fmt: skip
         await in_thread(draft.write_facts, certificate, signer)
         await in_thread(write_report, draft.folder)

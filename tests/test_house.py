@@ -34,7 +34,7 @@ BASE = {
 ROOTS = {
     "daemon", "monitor", "seat", "systemd", "feed_switch", "reload", "daemon_client", "sql_verb",
     "demo", "status", "status_screen", "schema_verbs", "environment", "init_config", "tally",
-    "past", "past_listings", "past_publish", "past_journal", "cli_past",
+    "past", "past_listings", "past_publish", "past_files", "past_journal", "cli_past",
     "backfilling", "verify", "verify_book", "verify_stored", "verify_rest", "cli_verify",
     "answering", "hour", "trades_verb",
     "cli", "cli_alerts", "cli_seat", "cli_check", "cli_data", "cli_gaps", "cli_print", "cli_run",

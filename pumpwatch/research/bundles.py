@@ -20,6 +20,7 @@ from pumpwatch.listing.bundle import TRADES as TRADES_FILE
 from pumpwatch.listing.certificate import GRADES, Certificate
 from pumpwatch.listing.events import ListingEvent
 from pumpwatch.listing.evidence import Window
+from pumpwatch.listing.past_notices import CHANNEL
 from pumpwatch.listing.verify import read_certificate
 from pumpwatch.research.columns import EVENTS, TRADES
 from pumpwatch.research.place import EventRows
@@ -32,6 +33,7 @@ TYPES: dict[str, Any] = {
 KEY = ("timestamp", "exchange", "market_type", "symbol", "trade_id")
 ORDER = ("timestamp", "exchange", "market_type", "symbol", "sequence_number", "trade_id")
 MS_NS = 1_000_000
+HISTORIC = "historic"  # listings backfill brought it: nobody recorded it
 
 
 def schema_of(columns: dict[str, str]) -> dict[str, Any]:
@@ -77,12 +79,13 @@ class Bundle:
         """Its row of ``events()``, times in ns."""
         event, window = self.facts
         proof = self.certificate
+        state = HISTORIC if event.channel == CHANNEL else proof.state
         return {
             "event_id": self.event_id, "source": event.source, "notice_id": event.notice_id,
             "coin": event.symbol, "kind": window.kind, "title": event.title, "at": window.at_ns,
             "from": window.from_ns, "to": window.to_ns, "announced_at": event.announced_ns,
             "detected_at": event.detected_ns, "opening_at": event.opening_ns or None,
-            "kept_to": proof.kept_to_ns, "state": proof.state, "revision": proof.revision,
+            "kept_to": proof.kept_to_ns, "state": state, "revision": proof.revision,
             "rows": proof.rows, **{grade: proof.counts.get(grade, 0) for grade in GRADES},
             "bundle": str(self.place),
         }  # fmt: skip
