@@ -9,7 +9,6 @@ import trio.testing
 from pumpwatch.capture.overlap import CLOCKS_APART_NS
 from pumpwatch.capture.silence import (
     BUDGET_SHARE,
-    CHECK_S,
     FRESH_S,
     QUIET_S,
     SilenceWatch,
@@ -22,6 +21,7 @@ from tests.capture.test_backfill import START_NS, made
 
 WITHOUT_COUNT = ["bybit_spot", "bybit_futures", "kucoin_spot", "kucoin_futures", "phemex_spot",
                  "phemex_futures"]  # fmt: skip
+CHECK_S = 60.0
 COUNTING = ["binance_spot", "okx_futures", "gate_spot", "gate_futures"]
 
 
@@ -30,7 +30,7 @@ def watched(feed: str) -> tuple[Desk, SilenceWatch]:
     desk = Desk(FORMS_BY_FEED[feed])
     desk.connect(at_ns=START_NS - 100 * SECOND_NS)
     desk.hear(made(*range(1, 11)))
-    return desk, SilenceWatch(desk.backfill)
+    return desk, SilenceWatch(desk.backfill, CHECK_S)
 
 
 @pytest.mark.parametrize("feed", WITHOUT_COUNT)
@@ -103,7 +103,7 @@ async def test_what_was_traded_before_it_was_subscribed_is_nobodys_hole() -> Non
     desk = Desk(FORMS_BY_FEED["bybit_spot"])
     desk.venue.trades += made(1, 2, 3)
     desk.connect(at_ns=START_NS + 4 * SECOND_NS)
-    watch = SilenceWatch(desk.backfill)
+    watch = SilenceWatch(desk.backfill, CHECK_S)
     desk.hear(made(20, 21))
     await watch.check(desk.form.venue_symbol, 0.0)
     assert desk.holes == []
@@ -119,7 +119,7 @@ async def test_a_hole_that_is_found_says_nothing_of_before_the_comparison() -> N
     desk.venue.trades += made(9)
     desk.hear(made(10, 11))
     desk.venue.trades.sort(key=lambda one: one.ns)
-    await SilenceWatch(desk.backfill).check(desk.form.venue_symbol, 0.0)
+    await SilenceWatch(desk.backfill, CHECK_S).check(desk.form.venue_symbol, 0.0)
     [gap] = desk.holes
     assert (gap.state, gap.filled_rows) == ("filled", 1)
     assert gap.from_ns > made(2)[0].ns
@@ -131,7 +131,7 @@ async def test_what_is_older_than_the_list_is_lost_and_never_called_filled(feed:
     desk = Desk(FORMS_BY_FEED[feed], rows_max=5)
     desk.connect(at_ns=START_NS - 100 * SECOND_NS)
     desk.hear(made(*range(1, 11)))
-    watch = SilenceWatch(desk.backfill)
+    watch = SilenceWatch(desk.backfill, CHECK_S)
     desk.venue.trades += made(*range(11, 21))
     desk.hear(made(21, 22))
     await watch.check(desk.form.venue_symbol, 0.0)
