@@ -40,7 +40,7 @@ SECOND_NS = 10**9
 
 
 class SilenceWatch:
-    """One feed's comparisons, each symbol's every ``check_s`` at least; times are trio's clock's."""
+    """One feed's comparisons, of each symbol every ``check_s`` at least; times are trio's."""
 
     def __init__(self, backfill: FeedBackfill, check_s: float) -> None:
         self.found = 0  # rows that the stream should have brought

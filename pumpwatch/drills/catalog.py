@@ -84,7 +84,7 @@ DRILLS = {
     ),
     "thinned": Drill(
         thinned.run, "streams that keep 1 % back where no id tells", "seconds of it", 15, 600,
-        1_200, thinned.CONTROL,
+        800, thinned.CONTROL,
     ),
     "outage": Drill(
         outage.run, "the database stopped, killed, hanging, refusing, cut off",

@@ -37,9 +37,9 @@ def test_a_connection_is_read_as_far_as_its_newest_trade() -> None:
     drive.message(binance_trade(1, symbol=SYMBOLS[0], ns=behind_ns), receive_ns=NOW_NS)
     drive.intake.emptied(NOW_NS)  # the venue may have held back what the socket had no room for
     assert drive.intake.read_to_ns == behind_ns
-    drive.message(binance_trade(2, symbol=SYMBOLS[1], ns=behind_ns - 1), receive_ns=NOW_NS + 1)
+    drive.message(binance_trade(2, symbol=SYMBOLS[1], ns=behind_ns - SECOND_NS), receive_ns=NOW_NS)
     assert drive.intake.read_to_ns == behind_ns
-    drive.message(binance_trade(3, symbol=SYMBOLS[0], ns=NOW_NS + 9), receive_ns=NOW_NS + 2)
+    drive.message(binance_trade(3, symbol=SYMBOLS[0], ns=NOW_NS + SECOND_NS), receive_ns=NOW_NS + 2)
     assert drive.intake.read_to_ns == NOW_NS + 2  # a clock ahead of ours proves no more than that
 
 
@@ -47,9 +47,9 @@ def test_a_quiet_connection_is_read_as_far_as_its_socket_was_empty() -> None:
     drive = Drive(parse_binance.SPOT, *SYMBOLS)
     drive.intake.emptied(NOW_NS)
     assert drive.intake.read_to_ns == NOW_NS
-    drive.message(binance_trade(1, symbol=SYMBOLS[0], ns=NOW_NS + 1), receive_ns=NOW_NS + SECOND_NS)
+    drive.message(binance_trade(1, symbol=SYMBOLS[0], ns=NOW_NS), receive_ns=NOW_NS + SECOND_NS)
     drive.intake.emptied(NOW_NS + 5 * SECOND_NS)
-    assert drive.intake.read_to_ns == NOW_NS + 1
+    assert drive.intake.read_to_ns == NOW_NS
     drive.intake.emptied(NOW_NS + 6 * SECOND_NS)
     assert drive.intake.read_to_ns == NOW_NS + 6 * SECOND_NS
 

@@ -21,6 +21,7 @@ POSITIONS: dict[str, Position] = {
     "BTCUSDT": (1, 100, NOW_NS - 90 * SECOND_NS, [(40, 42)]),
     "ETHUSDT": (7, 7, NOW_NS - 9000 * SECOND_NS, []),
 }
+MS = 10**6
 ALIVE_NS = NOW_NS - 60 * SECOND_NS
 
 
@@ -64,17 +65,17 @@ def test_a_hole_holds_what_a_process_that_was_behind_had_not_read() -> None:
     rig.feed.carried(connection, SYMBOLS)
     read_ns = rig.clock.wall_ns()
     unread_ns = read_ns - 7 * SECOND_NS
-    text = binance_trade(1, symbol="ETHUSDT", ns=unread_ns - 1)
+    text = binance_trade(1, symbol="ETHUSDT", ns=unread_ns - MS)
     intake.feed(frame(TEXT, as_bytes(text)), read_ns)
     intake.emptied(read_ns)
     rig.feed.look()
     assert rig.feed.alive_ns() < unread_ns
     rig.feed.ended(connection, "cut")
     assert {gap.from_ns < unread_ns for gap in rig.side.ledger} == {True}
-    assert by_symbol(rig)["BTCUSDT"].from_ns >= unread_ns - 1 - PROOF_LAG_NS
+    assert by_symbol(rig)["BTCUSDT"].from_ns >= unread_ns - MS - PROOF_LAG_NS
 
     later = rig_of(TradeIds.OPAQUE)
-    later.feed.resume(POSITIONS.get, unread_ns - 1)
+    later.feed.resume(POSITIONS.get, unread_ns - MS)
     assert {gap.from_ns < unread_ns for gap in later.side.ledger} == {True}
 
 
