@@ -176,7 +176,7 @@ class SilenceWatch:
         if missing:
             self._note_missing(name, found, missing, from_ns, received_ns)
         if found.rows:
-            self._shown_ns[name] = found.rows[-1].exchange_ns
+            self._shown_ns[name] = min(found.rows[-1].exchange_ns, read_ns)
 
     def _begun_ns(self, name: str, since_ns: int) -> int:
         """From when on the stream owes us each row (exchange time): behind the first it brought.
