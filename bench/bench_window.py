@@ -170,7 +170,7 @@ async def with_server(config: Config, act: Callable[[Sql], Awaitable[None]]) -> 
 
 async def look_cold(sql: Sql, options: argparse.Namespace, span: tuple[int, int]) -> None:
     """The plan, and windows that nobody asked for before."""
-    question = ROW_SQL.format(places="%s", feeds="")
+    question = ROW_SQL.format(symbols="symbol = %s", feeds="")
     plan = await sql.query(f"EXPLAIN {question}", [span[0], span[0] + WINDOW_NS, "SYM1USDT", 10])
     lines = [str(row[0]).strip() for row in plan]
     show("explain", interval=any("nterval" in line for line in lines), plan=lines)

@@ -80,7 +80,8 @@ class PastReader:
         reached_ns = from_ns
         if not is_whole:
             text = text or TOO_OLD
-            reached_ns = inside[0].exchange_ns if inside else to_ns
+            # Of the oldest instant that is shown some rows may not be.
+            reached_ns = inside[0].exchange_ns + 1 if inside else to_ns
         return SpanRead(rows=inside, reached_ns=reached_ns, requests=self._requests, text=text)
 
     async def _ask(self, request: Request) -> TradePage:

@@ -60,7 +60,7 @@ async def test_only_the_latest_rows_are_shown_and_it_says_so(feed: str) -> None:
     assert (numbers(reached), reached.is_whole) == (list(range(90, 100)), True)
     partly = await read(desk, 70, 100)
     assert (numbers(partly), partly.text) == (list(range(81, 100)), TOO_OLD)
-    assert partly.reached_ns == START_NS + 81 * SECOND_NS
+    assert partly.reached_ns == START_NS + 81 * SECOND_NS + 1
     beyond = await read(desk, 10, 20)
     assert (beyond.rows, beyond.text) == ([], TOO_OLD)
     assert beyond.reached_ns == START_NS + 20 * SECOND_NS

@@ -137,8 +137,18 @@ async def check_that_missing_rows_are_told(
         assert any(low <= at_ns <= high for low, high in spans), (feed, symbol, at_ns, spans)
 
 
+async def check_that_it_is_found_whole(daemon: DaemonProcess, begun_ns: int) -> None:
+    """``verify`` has a reason for everything; holes can be asked for again, and none is open."""
+    span = Span(begun_ns, SystemClock().wall_ns())
+    found = await verify(daemon.config, span, FEED_NAMES, SYMBOLS, SEED)
+    assert [one for one in found if not one.reason] == []
+    told = await trio.to_thread.run_sync(lambda: act(daemon.config, "retry_gaps", open="true"))
+    assert told == "0 holes are looked at again now, 0 of them were lost"
+
+
 async def test_every_row_of_a_cut_comes_back(tmp_path: Path) -> None:
     async with recording(tmp_path) as (simulator, proxy, daemon, direct):
+        begun_ns = SystemClock().wall_ns()
         async with subscribe_all(direct, await until_listed(daemon), SEED):
             await trio.sleep(3)
             proxy.cut()
@@ -153,6 +163,8 @@ async def test_every_row_of_a_cut_comes_back(tmp_path: Path) -> None:
         assert not any(state == "lost" for _, state in states), states
         for feed in FEED_NAMES:
             assert states[(feed, "filled")] > 0, (feed, states)
+        assert sum(feed["backfill"]["rows"] for feed in document["feeds"]) > 0
+        await check_that_it_is_found_whole(daemon, begun_ns)
         await check_rows(daemon, simulator)
         assert document["differences"] == []
         daemon.signal(signal.SIGTERM)
@@ -176,25 +188,3 @@ async def test_a_kill_in_the_middle_of_it_forgets_nothing(tmp_path: Path) -> Non
         rows = await until_closed(daemon)
         await try_lost_ones_again(daemon, rows)
         await check_that_missing_rows_are_told(daemon, simulator, rows)
-
-
-async def test_verify_and_retry_on_a_running_daemon(tmp_path: Path) -> None:
-    """What was cut and filled is found whole; lost and open holes can be asked for again."""
-    async with recording(tmp_path) as (simulator, proxy, daemon, direct):
-        begun_ns = SystemClock().wall_ns()
-        async with subscribe_all(direct, await until_listed(daemon), SEED):
-            await trio.sleep(3)
-            proxy.cut()
-            await trio.sleep(CUT_S)
-            proxy.mend()
-            await daemon.until(is_healthy, "healthy again", START_S_MAX)
-            await trio.sleep(2)
-            await quiet(daemon, simulator)
-        document = await daemon.until(is_mended, "mended", MEND_S_MAX)
-        assert sum(feed["backfill"]["rows"] for feed in document["feeds"]) > 0
-        found = await verify(
-            daemon.config, Span(begun_ns, SystemClock().wall_ns()), FEED_NAMES, SYMBOLS, SEED
-        )
-        assert [one for one in found if not one.reason] == []
-        told = await trio.to_thread.run_sync(lambda: act(daemon.config, "retry_gaps", open="true"))
-        assert told == "0 holes are looked at again now, 0 of them were lost"

@@ -13,23 +13,25 @@ import trio
 
 from pumpwatch import research
 from pumpwatch.clock import SystemClock
+from pumpwatch.config import Config, in_folder
 from pumpwatch.demo import Simulator
-from pumpwatch.drills.stage import DaemonProcess, is_subscribed, stage
+from pumpwatch.drills.stage import GOES_ON, DaemonProcess, is_subscribed, stage
 from pumpwatch.drills.verbs import say
 from pumpwatch.listing.bundle import KEPT, TRADES
 from pumpwatch.moments import iso_ns
 from pumpwatch.past_journal import Journal
 from pumpwatch.tally import KEY
+from tests.system.venue_witness import subscribe_all
 
 pytestmark = [pytest.mark.questdb, pytest.mark.slow]
 
 SEED = 20_261_128
 NS = 10**9
-TRADED_S = 14.0  # before the daemon is there
+TRADED_S = 22.0  # before the daemon is there
 LATE_S = 8.0
 TOML = "[listing]\nbefore_s = 5\nafter_s = 5\n"
-ARGUMENTS = ["--symbols", "4", "--no-recorded", "--depth", "20000"]
-COIN = "BTC"
+ARGUMENTS = [*GOES_ON, "--symbols", "4", "--no-recorded", "--depth", "20000"]
+COIN = "ETH"  # BTC has a second instrument of the same symbol
 SCRIPT = [
     {"board": "upbit", "do": "publish", "title": f"코인({COIN}) KRW 마켓 디지털 자산 추가",
      "late_s": LATE_S, "symbols": [COIN], "key": "one"},
@@ -74,10 +76,12 @@ async def expect_rows(simulator: Simulator, journal: Journal, data_dir: Path) ->
             & (pl.col("exchange_ns") <= mine["exchange_ns"].max())
         )  # fmt: skip
         lacking = theirs.join(mine, on=["trade_id", "exchange_ns"], how="anti")
-        assert len(lacking) == 0, (had, lacking)
+        told = lacking.select("trade_id", "exchange_ns", "sequence_number").rows()[:3]
+        assert len(lacking) == 0, (had, len(lacking), len(mine), told)
         whole += had.is_window_reached
         assert had.is_window_reached or had.text
-    assert whole >= 6, one.feeds
+    shown = [(had.feed, had.reached_ns - at_ns, had.from_list, had.text) for had in one.feeds]
+    assert whole >= 6, shown
     window = pl.read_parquet(place / TRADES)
     assert len(window) > 20
     at = window["timestamp"].cast(pl.Int64)
@@ -92,7 +96,10 @@ async def test_a_listing_of_before_is_fetched_once_over_refusals_and_a_kill(tmp_
         simulator,
         daemon,
     ):
-        await trio.sleep(TRADED_S)
+        direct = simulator.configure(in_folder(Config(), tmp_path / "witness"))
+        names = {feed: facts["venue_symbols"] for feed, facts in simulator.facts().items()}
+        async with subscribe_all(direct, names, SEED):  # somebody trades before we are there
+            await trio.sleep(TRADED_S)
         await simulator.script_boards(SCRIPT)
         await trio.sleep(1.0)
         daemon.start()
