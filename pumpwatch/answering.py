@@ -107,6 +107,15 @@ class Answering:
         marks = daemon.spool.visible_marks
         return marks[0][1] - LATE_NS if marks else 0
 
+    def _visible_ns(self) -> int:
+        """The table has every row that came before this (our clock); 0: not known."""
+        daemon = self._daemon
+        if daemon.watch is None or not daemon.watch.is_answering:
+            return 0
+        in_spool_ns = daemon.clock.wall_ns() - LATE_NS  # younger rows may be in a buffer still
+        marks = daemon.spool.visible_marks
+        return min(marks[0][1], in_spool_ns) if marks else in_spool_ns
+
     async def run(self, sql: Sql, past: Past, ends: Mapping[int, Cursor]) -> None:
         """Until cancelled; ``ends``: behind what the spool held of each table at the start."""
         own = reader_sql(self._daemon.server.address)
@@ -114,7 +123,7 @@ class Answering:
         config = self._daemon.config
         self.check = WindowCheck(
             self.windows, self._daemon.clock, random.Random(self._started_ns),
-            config.data_dir / "differences", self._known_symbols,
+            config.data_dir / "differences", self._known_symbols, self._visible_ns,
         )  # fmt: skip
         try:
             async with trio.open_nursery() as nursery:

@@ -109,7 +109,9 @@ class Backfilling:
             )
             for feed in daemon.feeds
         }  # fmt: skip
-        self.watches = {name: SilenceWatch(one) for name, one in self.feeds.items()}
+        self.watches = {
+            name: SilenceWatch(one, config.backfill.compare_s) for name, one in self.feeds.items()
+        }
         self.marks = WatermarkReader(self.feeds, self.watches)
         # Coins whose holes and comparisons go before all others.
         self.wanted_coins: Callable[[], frozenset[str]] = lambda: listed_coins(daemon)

@@ -39,6 +39,9 @@ def drill(
     compare: Annotated[
         bool, typer.Option(help="Without it, drill thinned must fail: a control.")
     ] = True,
+    control: Annotated[
+        bool, typer.Option("--control", help="Play what must fail: gaps and thinned have one.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> int:
     """Break a simulated run on purpose; one line of JSON each.
@@ -62,7 +65,7 @@ def drill(
         code, line = play(
             name, seed=seed, count=count, is_long=full, rate_per_s=rate,
             folder=data if data is None or len(names) == 1 else data / name,
-            with_backfill=backfill, with_comparisons=compare,
+            with_backfill=backfill, with_comparisons=compare, is_control=control,
         )  # fmt: skip
         print(line, flush=True)
         worst = max(worst, code)

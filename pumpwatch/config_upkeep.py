@@ -14,6 +14,9 @@ class BackfillConfig(Section, frozen=True, kw_only=True):
         bool, "false: holes are known, and closed only by what the stream brings"
     ] = True
     compare: Annotated[bool, "false: what an unbroken stream withholds stays unseen"] = True
+    compare_s: Annotated[
+        float, span(5, 3600, "s"), "each symbol's list is compared at least so often"
+    ] = 60.0
 
 
 class BackupConfig(Section, frozen=True, kw_only=True):

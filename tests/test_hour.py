@@ -29,6 +29,7 @@ class Story:
         self.stage = WindowStage(max_bytes=max_bytes)
         self.number = 1000
         self.connected = False
+        self.visible_ns = 0
         self.connect()
 
     def connect(self) -> None:

@@ -30,6 +30,10 @@ cdef enum:
     REASON_UTF8 = 18
     STATUS_NO_MEMORY = 99
 
+# So long without a trade, a connection is quiet: the venue does not hold back what it has no room
+# to send while we are behind.
+cdef int64_t NO_TRADES_NS = 5000000000
+
 REASONS = {
     **REFUSALS, REASON_MALFORMED: "malformed", REASON_BINARY: "binary", REASON_UTF8: "utf8",
 }
@@ -248,6 +252,22 @@ cdef class Intake:
     def receive_ns(self):
         """When bytes came last (our clock, ns); 0: none did."""
         return self.lane.receive_ns
+
+    def emptied(self, int64_t at_ns):
+        """Nothing that the venue had sent lay unread in the socket then (our clock)."""
+        self.lane.emptied_ns = at_ns
+
+    @property
+    def read_to_ns(self):
+        """Until when all that the venue sent was read (our clock, ns), if clocks agree; 0: not known.
+
+        While trades come it is the newest one's exchange time: in a process that is behind with
+        reading, the moment of a read says nothing about what lies behind it. Where none came for
+        some seconds, it is when the socket was empty.
+        """
+        if self.lane.emptied_ns - self.lane.brought_ns >= NO_TRADES_NS:
+            return self.lane.emptied_ns
+        return min(self.lane.newest_ns, self.lane.brought_ns)
 
     def begin_tally(self):
         """Count rows by span of exchange time from now on, to be compared with another connection's."""

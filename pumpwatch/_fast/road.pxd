@@ -59,6 +59,9 @@ cdef struct Lane:           # what one connection knows beyond its feed
     char received[RECEIVED_BYTES_MAX]  # ",received_at=…n " of the present chunk
     Py_ssize_t received_bytes
     int64_t receive_ns
+    int64_t newest_ns       # exchange time of the newest trade that came on this connection; 0: none did
+    int64_t brought_ns      # when trades came last, our clock; 0: none did
+    int64_t emptied_ns      # when a read last left nothing unread in the socket, our clock
 
 
 cdef class VenueClock:

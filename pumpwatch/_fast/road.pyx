@@ -246,7 +246,9 @@ cdef class FeedRoad:
                     first = refusal
         self.counts.quarantined += refused_rows[0]
         # After the loop: a first message's rows are all judged as first ones.
+        lane.brought_ns = lane.receive_ns
         for i in range(self.batch.count):
+            lane.newest_ns = max(lane.newest_ns, self.batch.trades[i].exchange_ns)
             if self.batch.trades[i].instrument != NO_INSTRUMENT:
                 lane.met[self.batch.trades[i].instrument] = 1
                 lane.heard_ns[self.batch.trades[i].instrument] = lane.receive_ns

@@ -1,7 +1,7 @@
 """Which connections carry which symbols, and what proves it. Sans I/O.
 
 A connection carries a symbol from the venue's acknowledgement on. It proves that nothing of the
-symbol was missed up to the last bytes that were read from it (R10, ``covered`` only): what came
+symbol was missed up to what was read from it (R10, ``covered`` only): what came
 after a moment on one unbroken connection came after everything that was sent before.
 """
 
@@ -39,7 +39,7 @@ class Coverage:
         return fresh
 
     def read(self, connection: int, at_ns: int) -> None:
-        """Bytes came and were read."""
+        """All that the venue had sent on it by then was read."""
         self._read_ns[connection] = at_ns
 
     def doubt(self, connection: int, symbols: Iterable[str]) -> list[str]:

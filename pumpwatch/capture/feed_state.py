@@ -208,6 +208,7 @@ class FeedState:
         """A connection begins; returns its number, which no other one ever has."""
         self._last_connection += 1
         self._intakes[self._last_connection] = intake
+        intake.emptied(self.clock.wall_ns())
         if self.agreement is not None:
             intake.begin_tally()
         return self._last_connection
@@ -246,12 +247,12 @@ class FeedState:
     def ended(self, connection: int, cause: str) -> None:
         """It is gone; what it alone carried is a hole from now on, unless all of us end."""
         intake = self._intakes.pop(connection)
-        self.coverage.read(connection, intake.receive_ns)
+        self.coverage.read(connection, intake.read_to_ns)
         orphans = self.coverage.end(connection)
         if self.agreement is not None:
             self.agreement.end(connection)
         if self.state != "stopping":
-            self._cut(orphans, cause, intake.receive_ns)
+            self._cut(orphans, cause, intake.read_to_ns)
 
     def pause(self) -> None:
         """All connections were closed on purpose: a hole of every symbol until it is resumed."""
@@ -261,7 +262,7 @@ class FeedState:
         """Nothing of these came although it should have."""
         intake = self._intakes[connection]
         orphans = self.coverage.doubt(connection, venue_symbols)
-        self._cut(orphans, "handover", intake.receive_ns)
+        self._cut(orphans, "handover", intake.read_to_ns)
 
     def want(self, venue_symbols: Iterable[str]) -> None:
         """These should be carried."""
@@ -291,8 +292,8 @@ class FeedState:
         return [self.instruments[name].symbol for name in venue_symbols]
 
     def alive_ns(self) -> int:
-        """Until when every open connection is known to have been read (our clock); 0: not known."""
-        return min((one.receive_ns for one in self._intakes.values() if one.receive_ns), default=0)
+        """Until when all is read that venues sent on open connections (our clock); 0: not known."""
+        return min((one.read_to_ns for one in self._intakes.values()), default=0)
 
     # --- over a restart ---------------------------------------------------------------------------
 
@@ -343,7 +344,7 @@ class FeedState:
         self.flush()  # a closing row goes behind the rows that it speaks of
         self.ledger.look(self.spec.name, self.position)
         for connection, intake in self._intakes.items():
-            self.coverage.read(connection, intake.receive_ns)
+            self.coverage.read(connection, intake.read_to_ns)
             came = [name for name in self.coverage.doubted(connection) if self._heard(intake, name)]
             if came:
                 self.carried(connection, came)

@@ -21,11 +21,9 @@ from pumpwatch.model import FeedName, Gap, Hole
 
 SECOND_NS = 10**9
 REORDER_NS = 2 * SECOND_NS  # a late id within this time closes its hole without REST
-# What we read at T proves only what a venue made well before: it travels, and clocks differ.
+# What we have read up to T proves only what a venue made well before: it travels, symbols overtake
+# each other, and clocks differ.
 PROOF_LAG_NS = 5 * SECOND_NS
-# A process without processor time is behind with reading: 7 s when one was killed (drill crash,
-# seed 103), and rows of that time lay unread in its sockets. Nobody can ask it now: this is wide.
-RESTART_LAG_NS = 30 * SECOND_NS
 UNREAD_STEP_NS = 10 * SECOND_NS  # a row that grows while messages stay unread grows in steps
 
 ANY_SYMBOL = "*"
@@ -130,12 +128,11 @@ class Ledger:
     ) -> None:
         """Nothing carries these symbols any more.
 
-        ``alive_ns``: the connection is known to have been read until then (our clock); 0: unknown.
+        ``alive_ns``: all that the venue had sent by then was read (our clock); 0: unknown.
         """
-        lag_ns = RESTART_LAG_NS if cause == RESTART else PROOF_LAG_NS
         for edge in edges:
             if not self._goes_on(feed, edge):
-                from_ns = max(edge.last_ns, alive_ns - lag_ns, 0)
+                from_ns = max(edge.last_ns, alive_ns - PROOF_LAG_NS, 0)
                 self._rows.open(feed, edge.symbol, cause, from_ns=from_ns, first_id=edge.next_id)
         self._rows.send()
 

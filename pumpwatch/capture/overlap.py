@@ -201,15 +201,15 @@ def _is_before(at: int, edge: int | None, row: Listed, to_ns: int) -> bool:
     return edge is not None and at < edge and row.exchange_ns <= to_ns + CLOCKS_APART_NS
 
 
-def passed_by(found: Match, *, from_ns: int, asked_ns: int) -> list[Listed]:
+def passed_by(found: Match, *, from_ns: int, read_ns: int) -> list[Listed]:
     """Missing rows after ``from_ns`` that the stream should have brought by now (R11).
 
     Either it brought a later row already, or they are older than any way through it takes, so that
-    it is mute.
+    it is mute. ``read_ns``: what the venue had sent by then was read before the list was asked for.
     """
     pairs = list(zip(found.rows, found.marks, strict=True))
     streamed_ns = max((row.exchange_ns for row, mark in pairs if mark is Mark.STREAMED), default=0)
-    latest_ns = max(streamed_ns, asked_ns - CLOCKS_APART_NS)
+    latest_ns = max(streamed_ns, read_ns - CLOCKS_APART_NS)
     return [
         row for row, mark in pairs if mark is Mark.MISSING and from_ns < row.exchange_ns < latest_ns
     ]

@@ -24,12 +24,12 @@ from pumpwatch.venues.spec import RestTrade
 log = structlog.get_logger()
 
 SILENCE = "silence"
-CHECK_S = 60.0  # each symbol at least this often
+OVERDUE_SHARE = 0.5  # of the time between two comparisons: so late, it is told as unchecked
 DEPTH_SHARE = 0.5  # of the time that a list spans
 INTERVAL_S_MIN = 1.0
 QUIET_S = 30.0  # where ids count up: so long without a row before the list is asked for
 BUDGET_SHARE = 0.4  # of the venue's budget; the rest is for holes and lists of instruments
-FRESH_S = 10.0  # a symbol is first compared when its subscription is so old
+FRESH_S = 10.0  # a symbol is first compared when its subscription is so old, or sooner if busy
 RATE_FLOOR = 0.01  # rows a second: a symbol that does not trade is not left out for ever
 RETRY_S = 10.0
 IN_HAND_NS = 20 * 10**9  # a hole that is open for so long after its end may have a mute stream
@@ -40,13 +40,14 @@ SECOND_NS = 10**9
 
 
 class SilenceWatch:
-    """One feed's comparisons; times are seconds of trio's clock."""
+    """One feed's comparisons, of each symbol every ``check_s`` at least; times are trio's."""
 
-    def __init__(self, backfill: FeedBackfill) -> None:
+    def __init__(self, backfill: FeedBackfill, check_s: float) -> None:
         self.found = 0  # rows that the stream should have brought
         self.mute = 0  # symbols of which it brought none of them
         self._backfill = backfill
         self._feed = backfill.feed
+        self._check_s = check_s
         self._checked_s: dict[str, float] = {}  # by venue symbol; when it was first carried, too
         self._retry_s: dict[str, float] = {}
         self._checking: set[str] = set()
@@ -76,7 +77,7 @@ class SilenceWatch:
         """Between two comparisons of a symbol, so that successive lists meet."""
         rate = self._backfill.rates(name)
         depth_s = self._feed.spec.recent.rows_max / rate if rate else inf
-        return max(INTERVAL_S_MIN, min(CHECK_S, DEPTH_SHARE * depth_s))
+        return max(INTERVAL_S_MIN, min(self._check_s, DEPTH_SHARE * depth_s))
 
     def _watched(self, now_s: float) -> Iterator[tuple[str, float]]:
         """Symbols that are carried and prove nothing by themselves, and when they are due."""
@@ -85,13 +86,15 @@ class SilenceWatch:
             if not feed.coverage.since_ns(name) or name not in feed.instruments:
                 self._checked_s.pop(name, None)
                 continue
-            checked_s = self._checked_s.setdefault(name, now_s + FRESH_S - self.interval_s(name))
+            interval_s = self.interval_s(name)
+            fresh_s = min(FRESH_S, interval_s)
+            checked_s = self._checked_s.setdefault(name, now_s + fresh_s - interval_s)
             if feed.counts_up:
                 quiet_s = (now_ns - feed.heard_ns(name)) / SECOND_NS
                 if quiet_s < QUIET_S:
                     self._checked_s[name] = max(checked_s, now_s - quiet_s)
                     continue
-            yield name, checked_s + self.interval_s(name)
+            yield name, checked_s + interval_s
 
     def due(self, now_s: float, coins: frozenset[str]) -> list[tuple[tuple[bool, float], str]]:
         """Symbols to compare now, with what comes first: wanted coins, the latest, the busiest."""
@@ -125,7 +128,7 @@ class SilenceWatch:
             self._unchecked_s = {
                 self._feed.instruments[name].symbol: now_s - self._checked_s[name]
                 for name, due_s in self._watched(now_s)
-                if now_s > due_s + CHECK_S / 2
+                if now_s > due_s + OVERDUE_SHARE * self._check_s
             }
         return self._unchecked_s
 
@@ -146,16 +149,19 @@ class SilenceWatch:
             self._checked_s[name] = now_s
             return  # backfill reads the same list
         page, asker = feed.spec.recent, self._backfill.asker
-        since_ns = feed.coverage.since_ns(name) + CLOCKS_APART_NS
+        since_ns = feed.coverage.since_ns(name)
         asked_ns = feed.clock.wall_ns()
+        # Behind with reading, we hold it against nobody that rows lie unread in the socket.
+        read_ns = min(asked_ns, feed.coverage.proof_ns(name))
         request = first_request(page, name, Span(from_ns=since_ns, to_ns=asked_ns))
         try:
             answer, received_ns = await asker.ask(request, (CHECK, now_s))
             self._checked_s[name] = now_s
             if feed.counts_up:
-                self._compare_ids(name, answer.trades, asked_ns)
+                self._compare_ids(name, answer.trades, read_ns)
                 return
-            from_ns = max(since_ns, self._shown_ns.get(name, 0) - CLOCKS_APART_NS)
+            begun_ns = self._begun_ns(name, since_ns)
+            from_ns = max(begun_ns, self._shown_ns.get(name, 0) - CLOCKS_APART_NS)
             found, _ = await self._backfill.by_time.compare(
                 name, answer.trades, page, from_ns, asks_table=False
             )
@@ -163,14 +169,28 @@ class SilenceWatch:
             self._retry_s[name] = now_s + RETRY_S
             log.info("check_failed", feed=feed.spec.name, symbol=symbol, message=str(error))
             return
-        is_broken = feed.coverage.since_ns(name) + CLOCKS_APART_NS != since_ns
+        is_broken = feed.coverage.since_ns(name) != since_ns
         if is_broken or self._is_in_hand(symbol):
             return  # it was cut meanwhile
-        missing = passed_by(found, from_ns=from_ns, asked_ns=asked_ns)
+        missing = passed_by(found, from_ns=from_ns, read_ns=read_ns)
         if missing:
             self._note_missing(name, found, missing, from_ns, received_ns)
         if found.rows:
-            self._shown_ns[name] = found.rows[-1].exchange_ns
+            self._shown_ns[name] = min(found.rows[-1].exchange_ns, read_ns)
+
+    def _begun_ns(self, name: str, since_ns: int) -> int:
+        """From when on the stream owes us each row (exchange time): behind the first it brought.
+
+        Where it brought none in the first seconds, from when on clocks cannot be to blame.
+        """
+        begun_ns = since_ns + CLOCKS_APART_NS
+        held = self._backfill.asker.held.recent(
+            self._feed, name, since_ns - CLOCKS_APART_NS, begun_ns
+        )
+        streamed = (
+            row.exchange_ns for row in held if row.is_stream and row.received_ns >= since_ns
+        )
+        return min(streamed, default=begun_ns)
 
     def _is_in_hand(self, symbol: str) -> bool:
         """Whether a hole of it is open that will soon be closed, if the stream is back."""
@@ -178,12 +198,12 @@ class SilenceWatch:
         gaps = self._feed.ledger.open_of(self._feed.spec, symbol)
         return any(not gap.to_ns or gap.to_ns > latest_ns for gap in gaps)
 
-    def _compare_ids(self, name: str, trades: list[RestTrade], asked_ns: int) -> None:
+    def _compare_ids(self, name: str, trades: list[RestTrade], read_ns: int) -> None:
         """Trades since the stream last brought one; REST may have brought them to us already."""
         feed = self._feed
         last_ns = max(feed.heard_ns(name), feed.coverage.since_ns(name)) + CLOCKS_APART_NS
         unheard = [
-            trade for trade in trades if last_ns < trade.exchange_ns < asked_ns - CLOCKS_APART_NS
+            trade for trade in trades if last_ns < trade.exchange_ns < read_ns - CLOCKS_APART_NS
         ]
         if unheard:
             self._open_mute(name, len(unheard))

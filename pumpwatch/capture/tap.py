@@ -80,8 +80,10 @@ class Tap(trio.abc.Stream):
             self.is_waiting = False
             if not data:
                 return b""
-            self.times_empty += len(data) < FULL_BYTES
             control = self._take(bytes(data))
+            if len(data) < FULL_BYTES:
+                self.times_empty += 1
+                self.intake.emptied(self.intake.receive_ns)
             if self.is_closing:
                 control = close_frames(control)
             if control:

@@ -45,7 +45,7 @@ from pumpwatch.drills import (
     times,
 )
 from pumpwatch.drills.acceptance import OWN, number_of, numbers_of, target_of
-from pumpwatch.drills.outcome import Order, Outcome
+from pumpwatch.drills.outcome import Control, Order, Outcome
 from pumpwatch.errors import EXIT_GOOD, EXIT_NO, PumpWatchError, UsageError
 
 TELL_S = 30.0  # between two lines that say that it goes on
@@ -60,6 +60,7 @@ class Drill(msgspec.Struct, frozen=True):
     count: int  # short form
     count_long: int
     rate_per_s: int
+    control: Control | None = None
 
 
 DRILLS = {
@@ -69,7 +70,7 @@ DRILLS = {
     ),
     "gaps": Drill(
         gaps.run, "faults of the feeds: rows kept back, cuts, silences, closed doors",
-        "faults", 48, 500, 20_000,
+        "faults", 48, 500, 20_000, gaps.CONTROL,
     ),
     "replace": Drill(
         replace.run, "connections that venues end by plan", "ends", 16, 200, 50_000,
@@ -82,8 +83,8 @@ DRILLS = {
         blackout.run, "all feeds out of reach", "seconds of it", 10, 600, 5_000,
     ),
     "thinned": Drill(
-        thinned.run, "streams that keep 1 % back where no id tells", "seconds of it", 90, 600,
-        1_200,
+        thinned.run, "streams that keep 1 % back where no id tells", "seconds of it", 15, 600,
+        800, thinned.CONTROL,
     ),
     "outage": Drill(
         outage.run, "the database stopped, killed, hanging, refusing, cut off",
@@ -196,24 +197,36 @@ def play(
     folder: Path | None,
     with_backfill: bool = True,
     with_comparisons: bool = True,
+    is_control: bool = False,
 ) -> tuple[int, str]:
-    """Play one drill; returns the exit code and its JSON line. Progress goes to stderr.
+    """Play one drill, or its control; returns the exit code and its JSON line. Raises UsageError.
+
+    Progress goes to stderr.
 
     Its folder is kept where the caller named one, or where something did not hold.
     """
     drill = DRILLS.get(name)
     if drill is None:
         raise UsageError(f"no such drill: {name}; there are {', '.join(DRILLS)}")
+    control = drill.control if is_control else None
+    if is_control and control is None:
+        named = ", ".join(one for one in in_order() if DRILLS[one].control)
+        raise UsageError(f"drill {name} has no control; these do: {named}")
     place = folder or Path(tempfile.mkdtemp(prefix=f"pumpwatch-{name}-"))
     order = Order(
         folder=place, seed=seed, count=count or (drill.count_long if is_long else drill.count),
         rate_per_s=drill.rate_per_s if rate_per_s is None else rate_per_s,
-        with_backfill=with_backfill, with_comparisons=with_comparisons,
+        with_backfill=with_backfill and (control is None or control.without != "backfill"),
+        with_comparisons=(
+            with_comparisons and (control is None or control.without != "comparisons")
+        ),
         tell=lambda text: _tell(name, text),
     )  # fmt: skip
     # Told to end, it must still end what it started, and unmount what it mounted.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     outcome, seconds = trio.run(_timed, name, drill, order)
+    if control is not None:
+        outcome = control.judge(outcome)
     if outcome.is_good and folder is None:
         shutil.rmtree(place, ignore_errors=True)
     else:

@@ -16,16 +16,18 @@ from pumpwatch.drills.faulted import (
     BEGIN_S,
     BUSY_SYMBOLS,
     NOTICE_S,
+    STAYS_OPEN,
     Names,
     expect_closed,
     expect_told,
     play_faults,
 )
-from pumpwatch.drills.outcome import Order, Outcome
+from pumpwatch.drills.outcome import Control, Order, Outcome
 from pumpwatch.sim.faults import Fault, Kind
 from pumpwatch.venues import FEEDS_BY_NAME
 from pumpwatch.venues.spec import TradeIds
 
+CONTROL = Control("backfill", STAYS_OPEN)  # known all the same, and nobody closes them
 EVERY_S = 0.5  # a fault begins
 SYMBOLS = 16
 KINDS: tuple[tuple[Kind, int], ...] = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -19,6 +19,23 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     with_backfill: bool = True  # False is a control: drills of holes must fail then
     with_comparisons: bool = True  # likewise, for rows that an unbroken stream keeps back
     tell: Callable[[str], None] = lambda text: None  # progress, for people
+
+
+class Control(msgspec.Struct, frozen=True):
+    """What a drill is played without to show that it can fail, and how it must."""
+
+    without: Literal["backfill", "comparisons"]
+    fault: str  # in each rule that then does not hold
+
+    def judge(self, outcome: Outcome) -> Outcome:
+        """The control's own outcome: good where the drill failed, and for this reason only."""
+        others = [fault for fault in outcome.faults if self.fault not in fault]
+        verdict = f"without {self.without} it failed as it must: {'; '.join(outcome.faults)}"
+        faults = [f"the control failed for another reason: {fault}" for fault in others]
+        if not outcome.faults:
+            faults = [f"without {self.without} it did not fail: it proves nothing"]
+        figures = outcome.figures | {"control": verdict if not faults else "failed"}
+        return msgspec.structs.replace(outcome, faults=faults, figures=figures)
 
 
 class Outcome(msgspec.Struct, kw_only=True):

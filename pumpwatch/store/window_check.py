@@ -45,7 +45,9 @@ class WindowCheck:
         rng: random.Random,
         folder: Path,
         symbols: Callable[[], list[tuple[str, str]]],
+        visible_ns: Callable[[], int],
     ) -> None:
+        """``visible_ns``: the table has every row that came before it (our clock)."""
         self.compared = 0
         self.differences = 0
         self.newest_file = ""
@@ -54,6 +56,7 @@ class WindowCheck:
         self._rng = rng
         self._folder = folder
         self._symbols = symbols
+        self._visible_ns = visible_ns
 
     async def run(self) -> None:
         """Until cancelled; a database that does not answer is no difference."""
@@ -73,7 +76,12 @@ class WindowCheck:
                 log.info("window_not_compared", message=str(error))
 
     async def compare(self, question: WindowQuestion) -> bool | None:
-        """Whether both have the same rows; None where memory does not cover the window alone."""
+        """Whether both have the same rows; None where memory does not cover the window alone.
+
+        None, too, where rows of it came a moment ago. Phemex's snapshots and lists bring rows of
+        long ago once more, with another sequence: memory has them before the table does.
+        """
+        visible_ns = self._visible_ns()
         held = await self._windows.ask_anew(question)
         if held.source != "memory" or not held.is_complete:
             return None
@@ -84,6 +92,8 @@ class WindowCheck:
             # A row may have come late between the two questions.
             held = await self._windows.ask_anew(question)
             if held.source != "memory" or not held.is_complete:
+                return None
+            if max(held.trades.received_ns, default=0) >= visible_ns:
                 return None
         self.compared += 1
         if forms(held.trades) == forms(stored.trades):

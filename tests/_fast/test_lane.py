@@ -29,6 +29,31 @@ def test_the_last_row_of_each_instrument_is_noted_repeats_too() -> None:
     assert drive.intake.heard_since(0) == []
 
 
+def test_a_connection_is_read_as_far_as_its_newest_trade() -> None:
+    """A read of a process that is behind says nothing of what lies behind it in the socket."""
+    drive = Drive(parse_binance.SPOT, *SYMBOLS)
+    assert drive.intake.read_to_ns == 0
+    behind_ns = NOW_NS - 7 * SECOND_NS
+    drive.message(binance_trade(1, symbol=SYMBOLS[0], ns=behind_ns), receive_ns=NOW_NS)
+    drive.intake.emptied(NOW_NS)  # the venue may have held back what the socket had no room for
+    assert drive.intake.read_to_ns == behind_ns
+    drive.message(binance_trade(2, symbol=SYMBOLS[1], ns=behind_ns - SECOND_NS), receive_ns=NOW_NS)
+    assert drive.intake.read_to_ns == behind_ns
+    drive.message(binance_trade(3, symbol=SYMBOLS[0], ns=NOW_NS + SECOND_NS), receive_ns=NOW_NS + 2)
+    assert drive.intake.read_to_ns == NOW_NS + 2  # a clock ahead of ours proves no more than that
+
+
+def test_a_quiet_connection_is_read_as_far_as_its_socket_was_empty() -> None:
+    drive = Drive(parse_binance.SPOT, *SYMBOLS)
+    drive.intake.emptied(NOW_NS)
+    assert drive.intake.read_to_ns == NOW_NS
+    drive.message(binance_trade(1, symbol=SYMBOLS[0], ns=NOW_NS), receive_ns=NOW_NS + SECOND_NS)
+    drive.intake.emptied(NOW_NS + 5 * SECOND_NS)
+    assert drive.intake.read_to_ns == NOW_NS
+    drive.intake.emptied(NOW_NS + 6 * SECOND_NS)
+    assert drive.intake.read_to_ns == NOW_NS + 6 * SECOND_NS
+
+
 def test_instruments_that_are_added_later_have_not_come() -> None:
     drive = Drive(parse_binance.SPOT, *SYMBOLS)
     drive.intake.begin_tally()

@@ -160,10 +160,10 @@ class Desk:
 
     def connect(self, *, at_ns: int | None = None) -> None:
         """A new connection on which the symbol is taken at once."""
-        self.intake = Intake(self.feed.road)
-        self.connection = self.feed.opened(self.intake)
         if at_ns is not None:
             self.clock.now_ns = at_ns
+        self.intake = Intake(self.feed.road)
+        self.connection = self.feed.opened(self.intake)
         assert self.intake.feed(PING, self.clock.now_ns) == PING  # the connection is read
         self.feed.carried(self.connection, [self.form.venue_symbol])
 
@@ -172,6 +172,13 @@ class Desk:
         if at_ns is not None:
             self.clock.now_ns = at_ns
         self.feed.ended(self.connection, "cut")
+
+    def idle(self, *, until_ns: int) -> None:
+        """Nothing comes until then but a ping, behind which the socket is empty."""
+        self.clock.now_ns = until_ns
+        assert self.intake.feed(PING, until_ns) == PING
+        self.intake.emptied(until_ns)
+        self.feed.look()
 
     def hear(self, trades: Sequence[Made], *, tell: bool = True) -> None:
         """The stream brings these, each when it happens; ``tell``: the venue knows of them too."""

@@ -8,7 +8,7 @@ from trio.testing import MockClock
 
 from pumpwatch._fast.intake import Intake
 from pumpwatch.capture.feed_state import FIRST_TRADE_NS
-from pumpwatch.capture.ledger import NOT_KEPT, RESTART_LAG_NS, Position
+from pumpwatch.capture.ledger import NOT_KEPT, PROOF_LAG_NS, Position
 from pumpwatch.model import Gap
 from pumpwatch.venues.spec import TradeIds
 from tests._fast.driving import NOW_NS, SECOND_NS, as_bytes, binance_trade
@@ -21,6 +21,7 @@ POSITIONS: dict[str, Position] = {
     "BTCUSDT": (1, 100, NOW_NS - 90 * SECOND_NS, [(40, 42)]),
     "ETHUSDT": (7, 7, NOW_NS - 9000 * SECOND_NS, []),
 }
+MS = 10**6
 ALIVE_NS = NOW_NS - 60 * SECOND_NS
 
 
@@ -49,10 +50,33 @@ def test_a_restart_is_a_hole_of_every_symbol_that_had_a_row(ids: TradeIds) -> No
     assert {(gap.cause, gap.state, gap.to_ns) for gap in gaps.values()} == {
         ("restart", "suspected", 0)
     }
-    assert {gap.from_ns for gap in gaps.values()} == {ALIVE_NS - RESTART_LAG_NS}
+    assert {gap.from_ns for gap in gaps.values()} == {ALIVE_NS - PROOF_LAG_NS}
     counts_up = ids is not TradeIds.OPAQUE
     assert gaps["BTCUSDT"].first_id == (101 if counts_up else 0)
     assert rig.feed.table.position(0)[3] == [(40, 42)]
+
+
+def test_a_hole_holds_what_a_process_that_was_behind_had_not_read() -> None:
+    """Killed, or cut, 7 s behind with reading: rows of that time lie unread in its socket."""
+    rig = rig_of(TradeIds.OPAQUE)
+    rig.feed.want(SYMBOLS)
+    intake = Intake(rig.feed.road)
+    connection = rig.feed.opened(intake)
+    rig.feed.carried(connection, SYMBOLS)
+    read_ns = rig.clock.wall_ns()
+    unread_ns = read_ns - 7 * SECOND_NS
+    text = binance_trade(1, symbol="ETHUSDT", ns=unread_ns - MS)
+    intake.feed(frame(TEXT, as_bytes(text)), read_ns)
+    intake.emptied(read_ns)
+    rig.feed.look()
+    assert rig.feed.alive_ns() < unread_ns
+    rig.feed.ended(connection, "cut")
+    assert {gap.from_ns < unread_ns for gap in rig.side.ledger} == {True}
+    assert by_symbol(rig)["BTCUSDT"].from_ns >= unread_ns - MS - PROOF_LAG_NS
+
+    later = rig_of(TradeIds.OPAQUE)
+    later.feed.resume(POSITIONS.get, unread_ns - MS)
+    assert {gap.from_ns < unread_ns for gap in later.side.ledger} == {True}
 
 
 def test_the_first_ids_after_a_restart_say_what_was_missed() -> None:

@@ -189,15 +189,15 @@ def test_times_of_another_clock_are_no_edge() -> None:
 
 
 def test_a_row_is_withheld_when_a_later_one_came() -> None:
-    asked_ns = T + 200
+    read_ns = T + 200
     rows = listed(("a", T), ("b", T + 50), ("c", T + 100), ("d", T + 150))
     held = [Held(T, "a"), Held(T + 100, "c")]
-    found = passed_by(match(rows, held), from_ns=T, asked_ns=asked_ns)
+    found = passed_by(match(rows, held), from_ns=T, read_ns=read_ns)
     assert [row.trade_id for row in found] == ["b"]  # d may be under way
     later_ns = T + 151 + CLOCKS_APART_NS
-    found = passed_by(match(rows, held), from_ns=T, asked_ns=later_ns)
+    found = passed_by(match(rows, held), from_ns=T, read_ns=later_ns)
     assert [row.trade_id for row in found] == ["b", "d"]
-    assert passed_by(match(rows, held), from_ns=T + 150, asked_ns=later_ns + SECOND_NS) == []
+    assert passed_by(match(rows, held), from_ns=T + 150, read_ns=later_ns + SECOND_NS) == []
     # REST's own row is no sign of the stream.
     held = [Held(T, "a"), Held(T + 100, "c", is_stream=False)]
-    assert passed_by(match(rows, held), from_ns=T, asked_ns=asked_ns) == []
+    assert passed_by(match(rows, held), from_ns=T, read_ns=read_ns) == []

@@ -9,7 +9,6 @@ import trio.testing
 from pumpwatch.capture.overlap import CLOCKS_APART_NS
 from pumpwatch.capture.silence import (
     BUDGET_SHARE,
-    CHECK_S,
     FRESH_S,
     QUIET_S,
     SilenceWatch,
@@ -22,6 +21,7 @@ from tests.capture.test_backfill import START_NS, made
 
 WITHOUT_COUNT = ["bybit_spot", "bybit_futures", "kucoin_spot", "kucoin_futures", "phemex_spot",
                  "phemex_futures"]  # fmt: skip
+CHECK_S = 60.0
 COUNTING = ["binance_spot", "okx_futures", "gate_spot", "gate_futures"]
 
 
@@ -30,7 +30,7 @@ def watched(feed: str) -> tuple[Desk, SilenceWatch]:
     desk = Desk(FORMS_BY_FEED[feed])
     desk.connect(at_ns=START_NS - 100 * SECOND_NS)
     desk.hear(made(*range(1, 11)))
-    return desk, SilenceWatch(desk.backfill)
+    return desk, SilenceWatch(desk.backfill, CHECK_S)
 
 
 @pytest.mark.parametrize("feed", WITHOUT_COUNT)
@@ -64,7 +64,7 @@ async def test_a_mute_symbol_is_a_hole_and_is_subscribed_anew(feed: str) -> None
     anew: list[str] = []
     desk.feed.subscribe_anew = anew.append
     desk.venue.trades += made(17, 18)
-    desk.clock.now_ns += CLOCKS_APART_NS + 15 * SECOND_NS
+    desk.idle(until_ns=desk.clock.now_ns + CLOCKS_APART_NS + 15 * SECOND_NS)
     await watch.check(desk.form.venue_symbol, 0.0)
     assert anew == [desk.form.venue_symbol]
     assert watch.mute == 1
@@ -80,6 +80,35 @@ async def test_a_mute_symbol_is_a_hole_and_is_subscribed_anew(feed: str) -> None
 
 
 @pytest.mark.parametrize("feed", ["okx_spot", "bybit_futures"])
+async def test_what_we_have_not_read_yet_makes_no_stream_mute(feed: str) -> None:
+    """Behind with reading: the list shows rows that lie unread in our socket."""
+    desk, watch = watched(feed)
+    desk.feed.look()
+    desk.venue.trades += made(*range(11, 60))
+    desk.clock.now_ns = made(60)[0].ns
+    await watch.check(desk.form.venue_symbol, 0.0)
+    assert (desk.holes, watch.mute) == ([], 0)
+    desk.idle(until_ns=made(60)[0].ns)  # control: it was read, and nothing of them lay there
+    await watch.check(desk.form.venue_symbol, 1.0)
+    assert watch.mute == 1
+
+
+@pytest.mark.parametrize("feed", WITHOUT_COUNT)
+async def test_a_row_withheld_in_the_first_seconds_of_a_subscription_is_found(feed: str) -> None:
+    """The first row that came tells from when on the stream owes us each one, whatever clocks."""
+    desk = Desk(FORMS_BY_FEED[feed])
+    desk.connect(at_ns=START_NS)
+    desk.hear(made(1))
+    desk.venue.trades += made(2)  # within CLOCKS_APART_NS
+    desk.hear(made(3, 9))
+    await SilenceWatch(desk.backfill, CHECK_S).check(desk.form.venue_symbol, 0.0)
+    [gap] = desk.holes
+    assert (gap.cause, gap.state, gap.filled_rows) == ("silence", "filled", 1)
+    assert gap.from_ns <= made(2)[0].ns <= gap.to_ns
+    assert len(desk.stored()) == 4
+
+
+@pytest.mark.parametrize("feed", ["okx_spot", "bybit_futures"])
 async def test_a_stream_that_is_mute_from_its_beginning_is_found_behind_an_open_hole(
     feed: str,
 ) -> None:
@@ -91,7 +120,7 @@ async def test_a_stream_that_is_mute_from_its_beginning_is_found_behind_an_open_
     desk.feed.subscribe_anew = anew.append
     for second in range(11, 71):
         desk.venue.trades += made(second)
-        desk.clock.now_ns = made(second + 1)[0].ns
+        desk.idle(until_ns=made(second + 1)[0].ns)
         for gap in desk.backfill.due():
             await desk.backfill.look(gap, 1.0)
         if second % 10 == 0:
@@ -103,7 +132,7 @@ async def test_what_was_traded_before_it_was_subscribed_is_nobodys_hole() -> Non
     desk = Desk(FORMS_BY_FEED["bybit_spot"])
     desk.venue.trades += made(1, 2, 3)
     desk.connect(at_ns=START_NS + 4 * SECOND_NS)
-    watch = SilenceWatch(desk.backfill)
+    watch = SilenceWatch(desk.backfill, CHECK_S)
     desk.hear(made(20, 21))
     await watch.check(desk.form.venue_symbol, 0.0)
     assert desk.holes == []
@@ -114,12 +143,11 @@ async def test_a_hole_that_is_found_says_nothing_of_before_the_comparison() -> N
     """What the list shows of then was not looked for: to call it filled would be false."""
     desk = Desk(FORMS_BY_FEED["bybit_spot"])
     desk.connect(at_ns=made(3)[0].ns - CLOCKS_APART_NS)  # compared from here on, and the clocks'
-    desk.hear(made(1))
     desk.venue.trades += made(2)  # kept back, and older than what is compared
     desk.venue.trades += made(9)
     desk.hear(made(10, 11))
     desk.venue.trades.sort(key=lambda one: one.ns)
-    await SilenceWatch(desk.backfill).check(desk.form.venue_symbol, 0.0)
+    await SilenceWatch(desk.backfill, CHECK_S).check(desk.form.venue_symbol, 0.0)
     [gap] = desk.holes
     assert (gap.state, gap.filled_rows) == ("filled", 1)
     assert gap.from_ns > made(2)[0].ns
@@ -131,7 +159,7 @@ async def test_what_is_older_than_the_list_is_lost_and_never_called_filled(feed:
     desk = Desk(FORMS_BY_FEED[feed], rows_max=5)
     desk.connect(at_ns=START_NS - 100 * SECOND_NS)
     desk.hear(made(*range(1, 11)))
-    watch = SilenceWatch(desk.backfill)
+    watch = SilenceWatch(desk.backfill, CHECK_S)
     desk.venue.trades += made(*range(11, 21))
     desk.hear(made(21, 22))
     await watch.check(desk.form.venue_symbol, 0.0)

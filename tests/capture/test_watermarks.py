@@ -18,7 +18,7 @@ OPAQUE = ["bybit_spot", "kucoin_futures", "phemex_spot"]
 
 
 def reader_of(desk: Desk) -> WatermarkReader:
-    watch = SilenceWatch(desk.backfill)
+    watch = SilenceWatch(desk.backfill, 60.0)
     return WatermarkReader({desk.form.feed: desk.backfill}, {desk.form.feed: watch})
 
 

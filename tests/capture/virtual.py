@@ -173,7 +173,7 @@ class VirtualDesk:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(Backfill(backfills, self.ledger, frozenset).run)
             if self.compares:
-                watches = [SilenceWatch(one) for one in backfills]
+                watches = [SilenceWatch(one, self.config.backfill.compare_s) for one in backfills]
                 nursery.start_soon(run_comparisons, watches, frozenset)
 
     async def until(self, condition: Callable[[], bool], within_s: float) -> bool:

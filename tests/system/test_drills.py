@@ -34,7 +34,7 @@ SHORT = {
     "replace": ["--count", "8", "--rate", "4000"],
     "newborn": ["--count", "12", "--rate", "600"],
     "blackout": ["--count", "8", "--rate", "1500"],
-    "thinned": ["--count", "60", "--rate", "600"],
+    "thinned": [],
     "outage": ["--count", "7", "--rate", "5000"],
     # The server takes room ahead: at 2,000 rows/s a full disk hurts nobody for longer than 5 s.
     "disk": ["--count", "2", "--rate", "10000"],
