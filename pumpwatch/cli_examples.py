@@ -35,6 +35,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "listings list": ("listings list --limit 20",),
     "listings show": ("listings show AVA",),
     "listings add": ("listings add AVA --at 2026-01-31T13:00:00Z --note 'seen elsewhere'",),
+    "listings backfill": (
+        "listings backfill --since 2026-01-01",
+        "listings backfill --since 2026-11-01 --source bithumb",
+    ),
     "listings map": ("listings map AVA okx_spot same",),
     "listings bundles": ("listings bundles",),
     "listings report": ("listings report AVA",),
