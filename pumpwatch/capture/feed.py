@@ -244,6 +244,9 @@ class FeedRun:
         fresh = [one for some in placed.values() for one in some]
         self._want(fresh)
         # Where a subscription before trading is refused, its acceptance opens the hole.
+        if not self._spec.prelaunch_has_feed:
+            waits = [one.venue_symbol for one in fresh if one.status == "prelaunch"]
+            self.feed.expect_refusal(waits, since_ns)
         may_trade = {"trading", "prelaunch"} if self._spec.prelaunch_has_feed else {"trading"}
         late = {one.symbol for one in fresh if one.status in may_trade}
         from_ns = max(since_ns - LIST_BEHIND_NS, 0)

@@ -222,10 +222,11 @@ class FeedState:
         venue_symbols = list(venue_symbols)
         now_ns = self.clock.wall_ns()
         for name in venue_symbols:
-            # Refused a moment ago, taken now: it may have begun to trade in between. Where it stood
-            # then, not now: its first rows may be here before the venue's word that it is taken.
-            if name in self.refused and not self.coverage.carriers(name):
-                refused_ns, edge = self._refused_at[name]
+            # Not to be had a moment ago, taken now: it may have begun to trade in between. Where it
+            # stood then, not now: its first rows may be here before the venue's word.
+            stood = self._refused_at.pop(name, None)
+            if stood is not None and not self.coverage.carriers(name):
+                refused_ns, edge = stood
                 self.ledger.cut(self.spec, [edge], cause=LATE_SUBSCRIPTION, alive_ns=refused_ns)
             self.refused.pop(name, None)
         fresh = self.coverage.carry(connection, venue_symbols, now_ns)
@@ -234,6 +235,14 @@ class FeedState:
             self.agreement.carry(connection, {one: now_ns for one in numbers if one is not None})
         self.ledger.bound(self.spec, self._symbols(fresh), now_ns)
         self.on_carried(self, fresh, now_ns)
+
+    def expect_refusal(self, venue_symbols: Iterable[str], at_ns: int) -> None:
+        """These did not trade at ``at_ns``, and the venue refuses them until they do.
+
+        One that trades by the time it is asked for is taken at once, and was missed since.
+        """
+        for name in venue_symbols:
+            self._refused_at.setdefault(name, (at_ns, self.edge(name)))
 
     def refuse(self, venue_symbol: str, reason: str) -> bool:
         """The venue will not send it; returns whether that is news."""
@@ -274,6 +283,7 @@ class FeedState:
         self.coverage.wanted.difference_update(venue_symbols)
         for name in venue_symbols:
             self.refused.pop(name, None)
+            self._refused_at.pop(name, None)
         self.ledger.bound(self.spec, self._symbols(venue_symbols), self.clock.wall_ns())
 
     def _cut(self, venue_symbols: Iterable[str], cause: str, alive_ns: int) -> None:

@@ -457,3 +457,18 @@ def test_lists_are_asked_for_as_often_as_the_budget_allows() -> None:
             assert LIST_S_MIN <= interval_s <= LIST_S_MAX
         share = spec.instruments.weight / poll_interval_s(spec, 1)
         assert share <= 0.1 * spec.rest_allowance.units / spec.rest_allowance.per_s, spec.name
+
+
+async def test_what_begins_to_trade_between_the_list_and_the_subscription_is_a_hole(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    """The list calls it prelaunch; the venue takes it at once (drill newborn, seed 23)."""
+    stage = Stage(monkeypatch, *names(2), prelaunch_has_feed=False)
+
+    async def script() -> None:
+        await trio.sleep(15)
+        stage.venue.listed["NEWUSDT"] = {"status": "prelaunch"}
+        await trio.sleep(30)
+
+    await stage.play(script)
+    assert stage.holes() == [("NEWUSDT", "late_subscription", True)]
