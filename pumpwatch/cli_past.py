@@ -12,6 +12,7 @@ from pumpwatch.daemon_client import act
 from pumpwatch.errors import EXIT_GOOD, EXIT_NO
 from pumpwatch.moments import iso_ns
 from pumpwatch.past_journal import ASK, ORDER, Journal, PastEvent, read_journal
+from pumpwatch.status_screen import PIPED_COLUMNS
 
 __all__ = ["ORDER", "print_past", "wait_for_past"]
 
@@ -54,14 +55,18 @@ def print_past(told: str, *, as_json: bool) -> int:
 
 
 def _print(journal: Journal) -> None:
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=PIPED_COLUMNS)
     for one in journal.events:
         console.print(f"[bold]{one.event.symbol}[/]  {iso_ns(one.event.announced_ns)[:19]}"
                       f"  {one.bundle or one.state}")  # fmt: skip
         if one.error:
             console.print(f"  {one.error}", markup=False)
-        if one.feeds:
+        if any(had.symbol for had in one.feeds):
             console.print(table_of(one))
+        if without := [had.feed for had in one.feeds if not had.symbol]:
+            console.print(f"no instrument of this coin is known on {', '.join(without)}")
     for doubt in journal.doubts[:DOUBTS_SHOWN]:
         console.print(f"look at it yourself: {doubt}", markup=False)
     stored = sum(one.state == "stored" for one in journal.events)
@@ -82,6 +87,8 @@ def table_of(one: PastEvent) -> Table:
     for name in ("window", "whole from", "why not all"):
         table.add_column(name)
     for had in one.feeds:
+        if not had.symbol:
+            continue
         table.add_row(
             had.feed, had.symbol, f"{had.from_list:,}", f"{had.from_file:,}",
             "whole" if had.is_window_reached else "-",
