@@ -36,8 +36,8 @@ def test_what_was_to_be_had(capsys: pytest.CaptureFixture[str]) -> None:
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert lines[0] == ["AVA", "2026-09-21T14:13:20", "AVA_20260921_141320"]
     assert ["okx_spot", "AVAUSDT", "1,234", "0", "whole", "2026-09-21T11:26:40"] in lines
-    assert "the venue shows no trades so old".split() == lines[3][-7:]
-    assert "no instrument of this coin is known on gate_spot".split() in lines
+    assert lines[3][-7:] == ["the", "venue", "shows", "no", "trades", "so", "old"]
+    assert ["no", "instrument", "of", "this", "coin", "is", "known", "on", "gate_spot"] in lines
     assert lines[-2][-3:] == ["no", "closing", "bracket"]
     assert lines[-1][:3] == ["3", "notices", "since"]
 
