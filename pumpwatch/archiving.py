@@ -41,6 +41,7 @@ log = structlog.get_logger()
 LOOK = "look_at_archives"
 SECOND_NS = 10**9
 HOUR_NS = 3600 * SECOND_NS
+DAY_NS = 24 * HOUR_NS
 DAY = timedelta(days=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FILES_PER_MINUTE = 20.0  # of one exchange: files are large, and nobody is in a hurry
@@ -68,15 +69,27 @@ class Tally(msgspec.Struct):
 
 def days_of(gap: Gap, archive: ArchiveFile) -> list[Day]:
     """Days whose files may hold a row of it."""
+    return days_between(gap.from_ns, gap.to_ns + 1, archive)
+
+
+def days_between(from_ns: int, to_ns: int, archive: ArchiveFile) -> list[Day]:
+    """Days whose files may hold a row with from <= time < to."""
     shift_ns = archive.utc_offset_h * HOUR_NS
-    first = EPOCH + timedelta(seconds=(gap.from_ns + shift_ns) // SECOND_NS)
-    last = EPOCH + timedelta(seconds=(gap.to_ns + shift_ns) // SECOND_NS)
-    day = first.replace(hour=0, minute=0, second=0)
-    days = []
-    while day <= last:
-        days.append(day)
-        day += DAY
-    return days
+    first, last = (from_ns + shift_ns) // DAY_NS, (to_ns - 1 + shift_ns) // DAY_NS
+    return [EPOCH + DAY * number for number in range(first, last + 1)]
+
+
+def start_ns(day: Day, archive: ArchiveFile) -> int:
+    """When a file's day begins."""
+    return (day - EPOCH) // DAY * DAY_NS - archive.utc_offset_h * HOUR_NS
+
+
+async def fetch_file(
+    rest: RestClient, exchange: str, archive: ArchiveFile, venue_symbol: str, day: Day
+) -> bytes:
+    """A day's file, packed as the venue has it. Raises VenueError."""
+    allowance = Allowance(key=f"{exchange}_archive", units=FILES_PER_MINUTE, per_s=60.0, burst=2.0)
+    return await rest.get_url(url_of(archive, venue_symbol, day), allowance=allowance)
 
 
 def url_of(archive: ArchiveFile, venue_symbol: str, day: Day) -> str:
@@ -159,16 +172,12 @@ class Archiving:
 
         Raises VenueError where the venue does not answer, or not with a file.
         """
-        exchange = feed.spec.exchange
-        allowance = Allowance(
-            key=f"{exchange}_archive", units=FILES_PER_MINUTE, per_s=60.0, burst=2.0
-        )
-        url = url_of(archive, venue_symbol, day)
         try:
-            body = await self._rest.get_url(url, allowance=allowance)
+            body = await fetch_file(self._rest, feed.spec.exchange, archive, venue_symbol, day)
         except VenueError as error:
             if error.retry:
                 raise
+            url = url_of(archive, venue_symbol, day)
             log.info("archive_not_there", feed=feed.spec.name, url=url, message=str(error))
             return None
         tally.files += 1
@@ -190,11 +199,10 @@ class Archiving:
         rows: list[RestTrade], tally: Tally,
     ) -> None:  # fmt: skip
         low_ns, high_ns = gap.from_ns - MARGIN_NS, gap.to_ns + MARGIN_NS
-        first, last = days_of(gap, archive)[0], days_of(gap, archive)[-1]
-        shift_ns = archive.utc_offset_h * HOUR_NS
+        days = days_of(gap, archive)
         # No farther than the files reach.
-        low_ns = max(low_ns, _ns(first) - shift_ns)
-        high_ns = min(high_ns, _ns(last + DAY) - shift_ns - 1)
+        low_ns = max(low_ns, start_ns(days[0], archive))
+        high_ns = min(high_ns, start_ns(days[-1] + DAY, archive) - 1)
         found = await self._sql.query_dicts(
             ROWS_SQL, [low_ns, high_ns, gap.exchange, gap.market_type, gap.symbol]
         )
@@ -262,10 +270,6 @@ def _rows_within(
         for row in read_file(archive, body, step_ns)
         if any(low <= row.exchange_ns <= high for low, high in spans)
     ]
-
-
-def _ns(moment: datetime) -> int:
-    return int((moment - EPOCH).total_seconds()) * SECOND_NS
 
 
 def offer_look(desk: ActionDesk, archiving: Callable[[], Archiving | None]) -> None:

@@ -187,7 +187,7 @@ class Daemon:
                 store.start_soon(tell_losses, self.spool, self.feeds, self.ledger)
                 store.start_soon(self.answers.run, sql, past, files.table_ends())
                 async with trio.open_nursery() as listing:
-                    listing.start_soon(self._watch_listings, sql)
+                    listing.start_soon(self._watch_listings, sql, sender)
                     listing.start_soon(self.moving.run, self._replayed)
                     await self._with_capture(past, sql, task_status)
                     listing.cancel_scope.cancel()
@@ -233,7 +233,7 @@ class Daemon:
                 " (`pumpwatch schema check` lists them)"
             )
 
-    async def _watch_listings(self, sql: Sql) -> None:
+    async def _watch_listings(self, sql: Sql, sender: IlpClient) -> None:
         """Load the events once what an earlier run left is applied (R3), then watch the boards."""
         await self._replayed()
         try:
@@ -245,7 +245,7 @@ class Daemon:
         self.listing = ListingWatch(
             self.config, self.listing_desk.log, self.clock, self._child_rng(), stored=stored
         )
-        self.past_listings = PastListings(self, sql, self._child_rng())
+        self.past_listings = PastListings(self, sql, sender, self._child_rng())
         offer_past(self.desk, self.past_listings)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.listing_desk.run, self.listing.book.all())

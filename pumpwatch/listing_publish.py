@@ -96,13 +96,18 @@ class Publisher:
             certificate = await self._certify(
                 draft, life, views, checks, state=state, now_ns=now_ns, kept_to_ns=kept_to_ns
             )
-            await in_thread(self._finish, draft, certificate)
+            return await self.put_in_place(draft, certificate)
         except BaseException:
             draft.discard()
             raise
+
+    async def put_in_place(self, draft: BundleDraft, certificate: Certificate) -> Published:
+        """Write what is said of the rows, sign and seal it, make it the bundle. Raises OSError."""
+        await in_thread(self._finish, draft, certificate)
         place = await in_thread(
-            self._archive.publish, staged, life.key, window, certificate.revision
-        )
+            self._archive.publish, draft.folder, draft.event.key, draft.window,
+            certificate.revision,
+        )  # fmt: skip
         digest = (await in_thread(file_digest, place / CERTIFICATE))["sha256"]
         return Published(place=place, certificate=certificate, digest=digest)
 

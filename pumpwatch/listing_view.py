@@ -86,6 +86,23 @@ async def view_feeds(daemon: Daemon, sql: Sql, coin: str, window: Window) -> lis
     return views
 
 
+async def past_instruments(
+    daemon: Daemon, sql: Sql, coin: str, window: Window
+) -> dict[str, list[Instrument]]:
+    """Each feed's of a window that nobody recorded: when they were listed is not known."""
+    stored = await read_coin(sql, coin)
+    feeds = {feed.spec.name: feed for feed in daemon.feeds}
+    found = {}
+    for name in FEED_NAMES:
+        of_feed = [state for state in stored if state.instrument.feed == name]
+        known = [
+            msgspec.structs.replace(state, first_seen_ns=0)
+            for state in _known(feeds.get(name), coin, of_feed)
+        ]
+        found[name] = [one.instrument for one in choose(known, window) if one.is_used]
+    return found
+
+
 def _known(
     feed: FeedState | None, coin: str, stored: Sequence[InstrumentState]
 ) -> list[InstrumentState]:

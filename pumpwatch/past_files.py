@@ -14,16 +14,14 @@ from itertools import pairwise
 import msgspec
 import trio
 
-from pumpwatch.archiving import DAY, EPOCH, FILES_PER_MINUTE, HOUR_NS, url_of
+from pumpwatch.archiving import DAY, days_between, fetch_file, start_ns
 from pumpwatch.capture.archive_fold import MARGIN_NS, Stored, fold, values_of
 from pumpwatch.capture.overlap import Listed, name_rows
 from pumpwatch.errors import VenueError
 from pumpwatch.model import Instrument
 from pumpwatch.rest import RestClient
 from pumpwatch.venues.archives import read_file
-from pumpwatch.venues.spec import Allowance, ArchiveFile, FeedSpec, RestTrade
-
-DAY_NS = 24 * HOUR_NS
+from pumpwatch.venues.spec import ArchiveFile, FeedSpec, RestTrade
 
 
 class FileSpan(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,18 +40,17 @@ class PastFiles:
     ) -> None:
         self._rest, self._spec, self._archive = rest, spec, archive
         self._instrument = instrument
-        self._allowance = Allowance(
-            key=f"{spec.exchange}_archive", units=FILES_PER_MINUTE, per_s=60, burst=2
-        )
 
     async def read(self, from_ns: int, to_ns: int, shown: Sequence[Listed]) -> FileSpan:
         """Rows with from <= time < to; ``shown``: what the list shows from ``to_ns`` on."""
         rows: list[RestTrade] = []
         reached_ns, texts = to_ns, []
         for day in reversed(days_between(from_ns, to_ns, self._archive)):
-            url = url_of(self._archive, self._instrument.venue_symbol, day)
             try:
-                body = await self._rest.get_url(url, allowance=self._allowance)
+                body = await fetch_file(
+                    self._rest, self._spec.exchange, self._archive,
+                    self._instrument.venue_symbol, day,
+                )  # fmt: skip
                 found = await trio.to_thread.run_sync(
                     self._read_day, body, from_ns, to_ns, shown, day
                 )
@@ -62,7 +59,7 @@ class PastFiles:
                 continue
             rows = found + rows
             if not texts:
-                reached_ns = max(from_ns, _start_ns(day, self._archive))
+                reached_ns = max(from_ns, start_ns(day, self._archive))
         if self._spec.counts_up and self._archive.has_stream_ids:
             hole_ns, missing = holes(rows)
             if missing:
@@ -75,7 +72,7 @@ class PastFiles:
         self, body: bytes, from_ns: int, to_ns: int, shown: Sequence[Listed], day: datetime
     ) -> list[RestTrade]:
         """One file's rows of the span. Raises VenueError where it is no file, or differs."""
-        end_ns = _start_ns(day + DAY, self._archive)
+        end_ns = start_ns(day + DAY, self._archive)
         trades = [
             one for one in read_file(self._archive, body, self._spec.time_step_ns)
             if from_ns <= one.exchange_ns < to_ns + MARGIN_NS
@@ -117,14 +114,3 @@ def holes(rows: Sequence[RestTrade]) -> tuple[int, int]:
             after_ns = one.exchange_ns
             missing += one.order_id - before.order_id - 1
     return after_ns, missing
-
-
-def days_between(from_ns: int, to_ns: int, archive: ArchiveFile) -> list[datetime]:
-    """Days whose files may hold a row with from <= time < to, in the file's own zone."""
-    shift_ns = archive.utc_offset_h * HOUR_NS
-    first, last = (from_ns + shift_ns) // DAY_NS, (to_ns - 1 + shift_ns) // DAY_NS
-    return [EPOCH + DAY * number for number in range(first, last + 1)]
-
-
-def _start_ns(day: datetime, archive: ArchiveFile) -> int:
-    return (day - EPOCH) // DAY * DAY_NS - archive.utc_offset_h * HOUR_NS

@@ -15,7 +15,7 @@ import msgspec
 import structlog
 import trio
 
-from pumpwatch.capture.overlap import Listed, plain
+from pumpwatch.capture.overlap import Listed
 from pumpwatch.capture.past_span import PastReader, SpanRead
 from pumpwatch.config import FEED_NAMES
 from pumpwatch.dashboard.actions import Action, ActionDesk
@@ -27,18 +27,19 @@ from pumpwatch.listing.looks import BITHUMB_PATH, PER_PAGE, UPBIT_PATH
 from pumpwatch.listing.notices import NoticePage, read_bithumb_list, read_upbit_list
 from pumpwatch.listing.pace import Pace, PaceRules
 from pumpwatch.listing.past_notices import PastNotices
-from pumpwatch.listing.rows import read_coin
-from pumpwatch.listing.window import KEPT_NS, SECOND_NS
+from pumpwatch.listing.window import KEPT_NS, windows_of
 from pumpwatch.listing_publish import row_certificate
+from pumpwatch.listing_view import past_instruments
 from pumpwatch.model import Instrument
 from pumpwatch.moments import iso_ns, parse_iso_ns
 from pumpwatch.past_files import PastFiles
 from pumpwatch.past_journal import ASK, ORDER, FeedHad, Journal, PastEvent
 from pumpwatch.past_publish import TABLE, publish_past
-from pumpwatch.store.ilp_client import IlpClient, Outcome
+from pumpwatch.store.ilp_client import IlpSender, Outcome
 from pumpwatch.store.partitions import wait_applied
 from pumpwatch.store.side_rows import side_row
 from pumpwatch.store.sql import Sql
+from pumpwatch.venue_lists import values_of
 from pumpwatch.venues import FEEDS_BY_NAME
 from pumpwatch.whole_file import write_whole
 
@@ -64,8 +65,8 @@ in_thread = trio.to_thread.run_sync
 class PastListings:
     """One daemon's backfill of listings. ``run`` it beside the desk of listings."""
 
-    def __init__(self, daemon: Daemon, sql: Sql, rng: random.Random) -> None:
-        self._daemon, self._sql, self._rng = daemon, sql, rng
+    def __init__(self, daemon: Daemon, sql: Sql, sender: IlpSender, rng: random.Random) -> None:
+        self._daemon, self._sql, self._sender, self._rng = daemon, sql, sender, rng
         self._path = daemon.config.data_dir / JOURNAL
         self._journal: Journal | None = None
         self._wake = trio.Event()
@@ -225,16 +226,12 @@ class PastListings:
     async def _fetch(self, one: PastEvent) -> None:
         daemon, event = self._daemon, one.event
         settings = daemon.config.listing
-        at_ns = event.announced_ns
-        window = Window(
-            kind="announcement", at_ns=at_ns, from_ns=at_ns - settings.before_s * SECOND_NS,
-            to_ns=at_ns + settings.after_s * SECOND_NS,
-        )  # fmt: skip
-        used = await self._instruments(event.symbol)
+        window = windows_of(event, before_s=settings.before_s, after_s=settings.after_s)[0]
+        used = await past_instruments(daemon, self._sql, event.symbol, window)
         had: dict[str, list[FeedHad]] = {name: [] for name in FEED_NAMES}
         async with trio.open_nursery() as nursery:
             for name in FEED_NAMES:
-                nursery.start_soon(self._fetch_feed, name, used.get(name, []), window, had[name])
+                nursery.start_soon(self._fetch_feed, name, used[name], window, had[name])
         one.feeds = [row for name in FEED_NAMES for row in had[name]]
         await wait_applied(self._sql, TABLE)
         found = await publish_past(daemon, self._sql, event, window, used, had)
@@ -247,20 +244,6 @@ class PastListings:
         daemon.listing.keep(one.event)
         one.state, one.bundle, one.error = "stored", found.place.name, ""
         log.info("past_event_stored", bundle=one.bundle, rows=found.certificate.rows)
-
-    async def _instruments(self, coin: str) -> dict[str, list[Instrument]]:
-        """Each feed's instruments of a coin, one of a symbol; when each was listed is not known."""
-        found: dict[str, dict[str, Instrument]] = {}
-        for state in await read_coin(self._sql, coin):
-            found.setdefault(state.instrument.feed, {})[state.instrument.symbol] = state.instrument
-        for feed in self._daemon.feeds:
-            for one in feed.instruments.values():
-                if one.coin == coin:
-                    found.setdefault(feed.spec.name, {})[one.symbol] = one
-        return {
-            name: [one for one in of_feed.values() if one.status != "prelaunch"]
-            for name, of_feed in found.items()
-        }
 
     async def _fetch_feed(
         self, name: str, used: Sequence[Instrument], window: Window, had: list[FeedHad]
@@ -313,17 +296,12 @@ class PastListings:
     async def _send(self, name: str, instrument: Instrument, rows: Sequence[Listed]) -> None:
         """Into archive_trades; the same rows again are the same rows. Raises ServerError."""
         received_ns = self._daemon.clock.wall_ns()
-        client = IlpClient(self._daemon.server.address)
-        try:
-            for first in range(0, len(rows), SENT_ROWS):
-                some = rows[first : first + SENT_ROWS]
-                body = await in_thread(_lines, name, instrument, some, received_ns)
-                verdict = await client.send(body)
-                if verdict.outcome is not Outcome.ACCEPTED:
-                    raise ServerError(f"{TABLE}: {verdict.message}")
-        finally:
-            with trio.CancelScope(shield=True):
-                await client.aclose()
+        for first in range(0, len(rows), SENT_ROWS):
+            some = rows[first : first + SENT_ROWS]
+            body = await in_thread(_lines, name, instrument, some, received_ns)
+            verdict = await self._sender.send(body)
+            if verdict.outcome is not Outcome.ACCEPTED:
+                raise ServerError(f"{TABLE}: {verdict.message}")
 
 
 def _lines(name: str, instrument: Instrument, rows: Sequence[Listed], received_ns: int) -> bytes:
@@ -331,13 +309,12 @@ def _lines(name: str, instrument: Instrument, rows: Sequence[Listed], received_n
     lines = []
     for row in rows:
         trade = row.trade
-        price = float(plain(trade.price, exponent=instrument.price_exponent))
-        quantity = float(plain(trade.quantity, instrument.contract_value))
+        side, price, quantity = values_of(row, instrument)
         lines.append(
             side_row(
                 TABLE,
                 {"exchange": exchange, "market_type": market_type, "symbol": instrument.symbol,
-                 "side": trade.side, "origin": ORIGIN, "kind": trade.kind},
+                 "side": side, "origin": ORIGIN, "kind": trade.kind},
                 {"price": price, "quantity": quantity, "trade_id": row.trade_id,
                  "sequence_number": trade.sequence_number},
                 trade.exchange_ns,

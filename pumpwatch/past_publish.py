@@ -9,14 +9,14 @@ import trio
 
 from pumpwatch.config import FEED_NAMES
 from pumpwatch.listing.archive import Archive, read_map
-from pumpwatch.listing.bundle import CERTIFICATE, BundleDraft, file_digest, seal
+from pumpwatch.listing.bundle import BundleDraft
 from pumpwatch.listing.certificate import FeedEvidence, certify
 from pumpwatch.listing.events import ListingEvent
 from pumpwatch.listing.evidence import Window
 from pumpwatch.listing.rows import read_pieces
 from pumpwatch.listing.signing import load_signer
 from pumpwatch.listing.window import KEPT_NS
-from pumpwatch.listing_publish import Published
+from pumpwatch.listing_publish import Published, Publisher
 from pumpwatch.model import Instrument
 from pumpwatch.moments import iso_ns
 from pumpwatch.past_journal import FeedHad
@@ -42,6 +42,7 @@ async def publish_past(
     data_dir = daemon.config.data_dir
     archive = Archive(data_dir)
     signer = await in_thread(load_signer, data_dir)
+    publisher = Publisher(sql, archive, data_dir, signer, write_report)
     staged = archive.staging(event.key, window)
     units = {(name, one.symbol): one.unit for name, some in used.items() for one in some}
     names = {(name, one.symbol): one.venue_symbol for name, some in used.items() for one in some}
@@ -60,16 +61,10 @@ async def publish_past(
             event, window, evidence, software=VERSION, revision=revision, state="partial",
             missing=[NOT_RECORDED], made_at_ns=now_ns, kept_to_ns=min(span[1], now_ns),
         )  # fmt: skip
-        await in_thread(draft.write_facts, certificate, signer)
-        await in_thread(write_report, draft.folder)
-        place = archive.place(event.key, window)
-        await in_thread(seal, draft.folder, signer, place.name)
+        return await publisher.put_in_place(draft, certificate)
     except BaseException:
         draft.discard()
         raise
-    place = await in_thread(archive.publish, staged, event.key, window, revision)
-    digest = (await in_thread(file_digest, place / CERTIFICATE))["sha256"]
-    return Published(place=place, certificate=certificate, digest=digest)
 
 
 def _evidence(

@@ -212,14 +212,13 @@ def play(
     if is_control and control is None:
         named = ", ".join(one for one in in_order() if DRILLS[one].control)
         raise UsageError(f"drill {name} has no control; these do: {named}")
+    without = control.without if control is not None else ""
     place = folder or Path(tempfile.mkdtemp(prefix=f"pumpwatch-{name}-"))
     order = Order(
         folder=place, seed=seed, count=count or (drill.count_long if is_long else drill.count),
         rate_per_s=drill.rate_per_s if rate_per_s is None else rate_per_s,
-        with_backfill=with_backfill and (control is None or control.without != "backfill"),
-        with_comparisons=(
-            with_comparisons and (control is None or control.without != "comparisons")
-        ),
+        with_backfill=with_backfill and without != "backfill",
+        with_comparisons=with_comparisons and without != "comparisons",
         tell=lambda text: _tell(name, text),
     )  # fmt: skip
     # Told to end, it must still end what it started, and unmount what it mounted.

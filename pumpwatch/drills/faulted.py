@@ -80,9 +80,9 @@ async def play_faults(
                 nursery.start_soon(meanwhile, daemon)
             played = await _until_played(simulator, plan)
         await trio.sleep(CALM_S)
-        # Without backfill nobody closes what ids do not.
-        closing_s_max = CLOSING_S_MAX + CLOSING_S_A_FAULT * order.count
-        closing_s_max *= order.with_backfill
+        closing_s_max = 0.0  # without backfill nobody closes what ids do not
+        if order.with_backfill:
+            closing_s_max = CLOSING_S_MAX + CLOSING_S_A_FAULT * order.count
         status = await settle_holes(outcome, simulator, daemon, closing_s_max)
         # In this order: a hole that backfill closes meanwhile is not yet called filled here.
         gaps = await read_ledger(outcome, daemon)

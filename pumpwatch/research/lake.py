@@ -39,7 +39,7 @@ ROW_GROUP_ROWS = 100_000
 EXPORT_S_MAX = 600.0
 AHEAD = 2  # hours that are exported or wait to be, one after the other: two at once take longer
 AHEAD_ROWS_MAX = 5_000_000  # waiting, some 150 bytes each: behind more no further hour is begun
-BUSY, BUSY_TRIES, BUSY_PAUSE_S = 429, 600, 0.05  # the server runs two exports at once
+BUSY, BUSY_TRIES, BUSY_PAUSE_S = 429, 60, 0.5  # the server runs two exports at once
 PARTITIONS_SQL = "SELECT name, numRows FROM table_partitions('trades') WHERE attached"
 # Whole numbers only: sums of doubles depend on the order in which the server adds them.
 STATE_SQL = (

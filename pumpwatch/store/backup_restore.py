@@ -18,7 +18,7 @@ from pumpwatch.errors import BackupError, DamagedBackupError
 from pumpwatch.store.backup_manifest import FileCopy, Manifest, differences
 from pumpwatch.store.backup_objects import Key, Source, Wanted, check_object, unpack
 from pumpwatch.store.digest import digest, read_columns
-from pumpwatch.store.pace import Pace
+from pumpwatch.store.pace import AT_ONCE, Pace
 from pumpwatch.store.partitions import SqlAccess, span_of
 from pumpwatch.store.scratch_server import SERVER_FOLDER
 from pumpwatch.store.server import write_private
@@ -65,7 +65,7 @@ async def unpack_all(
     source: Source,
     key: Key | None,
     data_dir: Path,
-    pace: Pace | None = None,
+    pace: Pace = AT_ONCE,
 ) -> None:
     """Write the files below data_dir/questdb, ready to be started on.
 
@@ -81,8 +81,7 @@ async def unpack_all(
             raise DamagedBackupError(f"backup {manifest.name}: {file.path} leads out of its folder")
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         wanted = Wanted(file.sha256, file.size_bytes, file.stored_sha256)
-        told = () if pace is None else (pace.spend_in_thread,)
-        await trio.to_thread.run_sync(unpack, source, key, wanted, target, *told)
+        await trio.to_thread.run_sync(unpack, source, key, wanted, target, pace.spend_in_thread)
     for table in manifest.tables:
         (root / "db" / table.folder).mkdir(parents=True, exist_ok=True, mode=0o700)
     (root / RESTORE_TRIGGER).touch()
@@ -105,7 +104,7 @@ async def check_objects(manifest: Manifest, source: Source, key: Key | None) -> 
 
 
 async def compare(
-    sql: SqlAccess, manifest: Manifest, parts: Parts | None, pace: Pace | None = None
+    sql: SqlAccess, manifest: Manifest, parts: Parts | None, pace: Pace = AT_ONCE
 ) -> list[str]:
     """What a restored server shows that the manifest does not say, a line each."""
     problems: list[str] = []

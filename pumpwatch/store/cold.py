@@ -64,7 +64,7 @@ class ColdStore:
         *,
         cold_hours: int,
         data_dir: Path,
-        pace: Pace | None = None,
+        pace: Pace,
         alert: Alert = lambda rule, text: None,
     ) -> None:
         self._sql = sql
@@ -72,7 +72,7 @@ class ColdStore:
         self._clock = clock
         self._cold_hours = cold_hours
         self._data_dir = data_dir
-        self._pace = pace or Pace(rest=REST)
+        self._pace = pace
         self._alert = alert
 
     async def run(self) -> list[Conversion]:

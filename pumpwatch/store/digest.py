@@ -13,7 +13,7 @@ import msgspec
 import trio
 
 from pumpwatch.moments import iso_ns
-from pumpwatch.store.pace import Pace
+from pumpwatch.store.pace import AT_ONCE, Pace
 from pumpwatch.store.partitions import SqlAccess
 
 MODULUS = 1 << 256
@@ -88,7 +88,7 @@ async def digest(
     *,
     rows: int = 0,
     symbols: Sequence[str] = (),
-    pace: Pace | None = None,
+    pace: Pace = AT_ONCE,
 ) -> Digest:
     """Of the rows with from <= timestamp < to, and of these symbols only if any are named.
 
@@ -107,8 +107,7 @@ async def digest(
         where = where_span(table.timestamp, start_ns, end_ns)
         (answer,) = await sql.query(question + where + narrowed, tuple(symbols))
         total = total.plus(_read(answer))
-        if pace is not None:
-            await pace.worked(trio.current_time() - asked_s)
+        await pace.worked(trio.current_time() - asked_s)
     return total
 
 

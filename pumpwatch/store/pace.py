@@ -53,3 +53,6 @@ class Pace:
     def spend_in_thread(self, content_bytes: int) -> None:
         """``spend`` for a thread of trio's; it waits there."""
         trio.from_thread.run(self.spend, content_bytes)
+
+
+AT_ONCE = Pace()  # for whom somebody waits

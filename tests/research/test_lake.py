@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from pumpwatch.config import Config, QuestdbConfig
 from pumpwatch.errors import UsageError
-from pumpwatch.research.lake import MANIFEST, Lake, read_manifest
+from pumpwatch.research.lake import MANIFEST, ORDER, Lake, in_order, read_manifest
 from pumpwatch.store.partitions import wait_applied
 from pumpwatch.store.schema import apply_schema
 from pumpwatch.store.server import ServerAddress
@@ -138,3 +139,22 @@ def test_another_versions_lake_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / MANIFEST).write_text("{")
     with pytest.raises(UsageError, match="move it away"):
         read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2, 500])
+def test_rows_are_in_order_whatever_order_one_instant_has(rows: int) -> None:
+    """The short way, by the symbol alone, must give what sorting by all four columns gives."""
+    rng = random.Random(rows)
+    frame = pl.DataFrame(
+        {
+            "symbol": [rng.choice(["AUSDT", "BUSDT", "1000BUSDT"]) for _ in range(rows)],
+            "timestamp": [rng.randrange(50) for _ in range(rows)],
+            "sequence_number": [rng.randrange(4) for _ in range(rows)],
+            "trade_id": [str(one) for one in rng.sample(range(10 * rows + 1), rows)],
+        },
+        schema={"symbol": pl.String, "timestamp": pl.Int64, "sequence_number": pl.Int64,
+                "trade_id": pl.String},
+    )  # fmt: skip
+    wanted = frame.sort(ORDER)
+    for one in (frame, frame.sort("timestamp"), wanted, frame.sort("timestamp", *ORDER[2:])):
+        assert in_order(one).equals(wanted)
