@@ -31,7 +31,8 @@ TRADED_S = 22.0  # before the daemon is there
 LATE_S = 8.0
 TOML = "[listing]\nbefore_s = 5\nafter_s = 5\n"
 ARGUMENTS = [*GOES_ON, "--symbols", "4", "--no-recorded", "--depth", "20000"]
-COIN = "ETH"  # BTC has a second instrument of the same symbol
+COIN = "BTC"
+QUARTERLY = "BTCUSDT_261225"  # has the same symbol on Binance futures, and is not meant
 SCRIPT = [
     {"board": "upbit", "do": "publish", "title": f"코인({COIN}) KRW 마켓 디지털 자산 추가",
      "late_s": LATE_S, "symbols": [COIN], "key": "one"},
@@ -55,7 +56,8 @@ async def backfill(daemon: DaemonProcess, since_ns: int) -> Journal:
 async def expect_rows(simulator: Simulator, journal: Journal, data_dir: Path) -> None:
     """Every row that the table calls whole is the truth's; where nothing reached, it says so."""
     await simulator.stop_generating()
-    truth = (await simulator.truth()).filter(pl.col("symbol") == f"{COIN}USDT").unique(KEY)
+    is_meant = (pl.col("symbol") == f"{COIN}USDT") & (pl.col("venue_symbol") != QUARTERLY)
+    truth = (await simulator.truth()).filter(is_meant).unique(KEY)
     (one,) = [event for event in journal.events if event.event.symbol == COIN]
     place = data_dir / "listings" / one.bundle
     kept = pl.read_parquet(place / KEPT).with_columns(
