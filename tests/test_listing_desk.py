@@ -10,6 +10,7 @@ from trio.testing import MockClock
 
 from pumpwatch.config import Config
 from pumpwatch.errors import VenueError
+from pumpwatch.listing.events import ListingEvent
 from pumpwatch.listing.window import WindowLife
 from pumpwatch.listing_desk import VENUE_S_MAX, ListingDesk
 from pumpwatch.listing_view import FeedView
@@ -62,3 +63,15 @@ async def test_a_walk_goes_on_while_looks_come_and_go(
         await desk._ask_venues(life, [view])  # what failed is asked again
         assert venue.asked == 2
         nursery.cancel_scope.cancel()
+
+
+def test_an_event_that_nobody_recorded_opens_no_window(tmp_path: Path) -> None:
+    event = ListingEvent(
+        source="upbit", notice_id="77", symbol="POD", title="", url="", channel="backfill",
+        announced_ns=WINDOW.at_ns, detected_ns=WINDOW.at_ns, state="historic",
+    )  # fmt: skip
+    desk = desk_of(tmp_path, SlowVenue())
+    desk._revised(event)
+    assert not desk.book.coins(WINDOW.at_ns)
+    desk._revised(event.revised(state="pending"))
+    assert desk.book.coins(WINDOW.at_ns) == {"POD"}

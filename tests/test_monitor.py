@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
+from trio.testing import MockClock
 
 from pumpwatch._fast.ilp import split_lines
 from pumpwatch._fast.intake import Intake
@@ -18,7 +20,7 @@ from pumpwatch.clock import SystemClock
 from pumpwatch.config import Config
 from pumpwatch.daemon import Daemon
 from pumpwatch.model import Record
-from pumpwatch.monitor import LOOK_S
+from pumpwatch.monitor import BEHIND_S, LOOK_S
 from pumpwatch.store.progress import WalState
 from pumpwatch.store.segment import MIB
 from pumpwatch.store.spool_files import START, SpoolFiles
@@ -285,3 +287,21 @@ def said(capsys: pytest.CaptureFixture[str]) -> str:
 def play_until_spooled(stage: Stage) -> None:
     stage.receive(*FRAMES)
     stage.spool()
+
+
+async def test_it_is_behind_while_rows_take_long_or_none_are_seen(
+    stage: Stage, autojump_clock: MockClock
+) -> None:
+    """What can wait gives way then."""
+    monitor = stage.daemon.monitor
+    assert not monitor.is_behind()  # nothing is on its way
+    monitor.note_lag(BEHIND_S / 2, 10)
+    assert not monitor.is_behind()
+    monitor.note_lag(BEHIND_S * 2, 10)
+    assert monitor.is_behind()
+    await trio.sleep(BEHIND_S * 2)
+    assert not monitor.is_behind()  # that was long ago, and nothing waits
+    stage.receive(trade(1), trade(2))
+    stage.spool()
+    assert monitor.pending_rows() == 2
+    assert monitor.is_behind()

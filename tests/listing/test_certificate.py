@@ -189,3 +189,10 @@ def test_without_takes_away(numbers: set[int], spans: list[tuple[int, int]]) -> 
     taken_away = [(first, first + length) for first, length in spans]
     left = {n for a, b in without(ranges, taken_away) for n in range(a, b + 1)}
     assert left == {n for n in numbers if not any(a <= n <= b for a, b in taken_away)}
+
+
+def test_what_nobody_recorded_is_never_proven() -> None:
+    """Every id and both neighbours are there, and still nobody was."""
+    had = "PODUSDT: 12 rows of the venue's list"
+    assert graded("okx_spot") == ("proven", "")
+    assert graded("okx_spot", archive=[had]) == ("archive", had)
