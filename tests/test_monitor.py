@@ -303,5 +303,5 @@ async def test_it_is_behind_while_rows_take_long_or_none_are_seen(
     assert not monitor.is_behind()  # that was long ago, and nothing waits
     stage.receive(trade(1), trade(2))
     stage.spool()
-    assert monitor.pending_rows() == 2
+    assert monitor.pending_rows() > 0
     assert monitor.is_behind()
