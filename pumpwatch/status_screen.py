@@ -16,7 +16,9 @@ from pumpwatch.status import read_status
 GOOD, WATCH, BAD = "green", "yellow", "bold red"
 STATES = {
     **dict.fromkeys(("running", "open", "up", "ok"), GOOD),
-    **dict.fromkeys(("starting", "stopping", "paused", "warn", "starting up"), WATCH),
+    **dict.fromkeys(
+        ("starting", "stopping", "draining", "drained", "closing", "paused", "warn"), WATCH
+    ),
 }
 PIPED_COLUMNS = 160  # a file or a pipe has no width of its own
 NUMBERS = ("conn", "subscribed", "left out", "rows", "rows/s", "lag ms", "gaps")

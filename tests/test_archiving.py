@@ -22,7 +22,6 @@ from pumpwatch.config_upkeep import ArchivesConfig
 from pumpwatch.daemon import Daemon
 from pumpwatch.model import Gap
 from pumpwatch.rest import RestClient
-from pumpwatch.sim.settings import SimSettings
 from pumpwatch.sim.venue import Request
 from pumpwatch.store.gap_rows import NEEDED_SQL
 from pumpwatch.store.segment import MIB
@@ -32,7 +31,7 @@ from pumpwatch.venues.archives import OKX_SPOT
 from pumpwatch.venues.spec import RestTrade
 from tests._fast.ilp_reading import Line, read_lines
 from tests.capture.specs import instrument
-from tests.sim.driving import START_NS, simulator
+from tests.sim.driving import START_NS, traded
 from tests.sim.driving import Stage as SimStage
 from tests.store.records import TRADES, SetClock
 
@@ -119,13 +118,7 @@ async def staged(
     folder: Path, feed: str, query: str = ""
 ) -> AsyncIterator[tuple[Stage, Archiving, list[RestTrade]]]:
     """Some seconds of trades, of which the middle third is not held."""
-    settings = SimSettings(feeds=(feed,), symbols=1, recorded=False, rate_per_s=30.0)
-    async with simulator(settings) as sim:
-        symbol = sim.tradable(feed)[0]
-        client = await sim.connect(feed, headers=[(b"x-gate-size-decimal", b"1")])
-        await client.subscribe([symbol])
-        await trio.sleep(0.1)
-        await sim.trade(6)
+    async with traded(feed, 6) as (sim, symbol):
         stage = Stage(folder, feed, symbol, query)
         page = stage.feed.spec.recent
         answer = await sim.exchange.answer(

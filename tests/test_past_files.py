@@ -8,16 +8,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-import trio
 from msgspec import structs
 
 from pumpwatch.capture.overlap import Listed, name_rows
 from pumpwatch.past_files import FileSpan, PastFiles, holes
 from pumpwatch.rest import RestClient
-from pumpwatch.sim.settings import SimSettings
 from pumpwatch.sim.venue import Request
 from pumpwatch.venues.spec import RestTrade
-from tests.sim.driving import simulator
+from tests.sim.driving import traded
 from tests.test_archiving import Network, Stage
 
 FEEDS = ["binance_spot", "okx_spot", "bybit_spot", "bybit_futures", "gate_futures"]
@@ -40,13 +38,7 @@ class Files:
 
 @asynccontextmanager
 async def staged(folder: Path, feed: str, query: str = "") -> AsyncIterator[Files]:
-    settings = SimSettings(feeds=(feed,), symbols=1, recorded=False, rate_per_s=30.0)
-    async with simulator(settings) as sim:
-        symbol = sim.tradable(feed)[0]
-        client = await sim.connect(feed, headers=[(b"x-gate-size-decimal", b"1")])
-        await client.subscribe([symbol])
-        await trio.sleep(0.1)
-        await sim.trade(6)
+    async with traded(feed, 6) as (sim, symbol):
         stage, network = Stage(folder, feed, symbol, query), Network(sim)
         page = stage.feed.spec.recent
         query_of_list = {page.symbol_param: symbol, **page.params}

@@ -157,6 +157,21 @@ async def simulator(
         nursery.cancel_scope.cancel()
 
 
+@asynccontextmanager
+async def traded(
+    feed: str, seconds: float, *, symbols: int = 1, rate_per_s: float = 30.0
+) -> AsyncIterator[tuple[Stage, str]]:
+    """A venue after some seconds of trading, and the symbol to which somebody listens."""
+    settings = SimSettings(feeds=(feed,), symbols=symbols, recorded=False, rate_per_s=rate_per_s)
+    async with simulator(settings) as stage:
+        symbol = stage.tradable(feed)[0]
+        client = await stage.connect(feed, headers=[(b"x-gate-size-decimal", b"1")])
+        await client.subscribe([symbol])
+        await trio.sleep(0.1)
+        await stage.trade(seconds)
+        yield stage, symbol
+
+
 def ask(
     exchange: Exchange, feed: str, path: str, now_s: float, method: str = "GET", **query: Any
 ) -> tuple[int, Any]:

@@ -6,16 +6,14 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
-import trio
 
 from pumpwatch.errors import VenueError
 from pumpwatch.sim.archives import FORMS
-from pumpwatch.sim.settings import SimSettings
 from pumpwatch.sim.venue import Request
 from pumpwatch.venues import FEEDS, FEEDS_BY_NAME
 from pumpwatch.venues.archives import read_file
 from pumpwatch.venues.spec import RestTrade
-from tests.sim.driving import START_NS, Stage, simulator
+from tests.sim.driving import START_NS, Stage, traded
 
 DAY = f"{datetime.fromtimestamp(START_NS // 10**9, UTC):%Y-%m-%d}"
 
@@ -46,13 +44,7 @@ async def test_a_file_holds_what_the_list_holds_under_the_same_keys(
 ) -> None:
     spec = FEEDS_BY_NAME[feed]
     assert spec.archive is not None
-    settings = SimSettings(feeds=(feed,), symbols=2, recorded=False, rate_per_s=200.0)
-    async with simulator(settings) as stage:
-        symbol = stage.tradable(feed)[0]
-        client = await stage.connect(feed, headers=[(b"x-gate-size-decimal", b"1")])
-        await client.subscribe([symbol])
-        await trio.sleep(0.1)
-        await stage.trade(3)
+    async with traded(feed, 3, symbols=2, rate_per_s=200.0) as (stage, symbol):
         page = spec.recent
         query = {page.symbol_param: symbol, **page.params}
         headers = {"x-gate-size-decimal": "1"}
