@@ -35,6 +35,10 @@ def replay(
         float,
         typer.Option(min=0.0, max=3600.0, metavar="S", help="Begin S after the last subscription."),
     ] = 3.0,
+    rebuilt: Annotated[
+        bool,
+        typer.Option("--rebuilt", help="Make every message anew, not only where none was kept."),
+    ] = False,
     ends: Annotated[
         bool, typer.Option("--exit", help="End behind the last trade, not by a signal.")
     ] = False,
@@ -45,8 +49,8 @@ def replay(
 ) -> int:
     """Play a listing back as the twelve venues, or as JSON lines.
 
-    The notice appears on the simulated board when it was seen. Messages are made anew from rows;
-    they carry the recorded numbers, and what is printed says so.
+    The notice appears on the simulated board when it was seen. Messages are those that were
+    recorded, and made anew from rows where none was kept; what is printed says how many of each.
     """
     if bool(serve) == jsonl:
         raise UsageError("replay: say either --serve HOST:PORT or --jsonl")
@@ -57,7 +61,13 @@ def replay(
     from pumpwatch.listing_verbs import find_bundle
 
     options = replay_verb.Options(
-        speed=pace, wait_s=wait, kept=kept, to_now=to_now, ends=ends, config_file=write_config
+        speed=pace,
+        wait_s=wait,
+        kept=kept,
+        to_now=to_now,
+        rebuilt=rebuilt,
+        ends=ends,
+        config_file=write_config,
     )
     address = replay_verb.read_address(serve) if serve else None
     place = find_bundle(load(config), bundle)

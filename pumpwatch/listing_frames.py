@@ -24,6 +24,7 @@ from pumpwatch.listing.signing import Signer
 
 LATE_NS = 5 * 10**9  # a window's trade may be received so long after its end
 ABSENT = "absent.json"
+SUFFIX = ".jsonl.zst"
 
 
 async def add_frames(
@@ -37,11 +38,12 @@ async def add_frames(
     if (place / FRAMES).exists() or not names:
         return 0
     found = await flight.extract(names, window.from_ns, window.to_ns + LATE_NS)
-    await trio.to_thread.run_sync(_put, found, place, staged, signer)
+    await trio.to_thread.run_sync(put_frames, found, place, staged, signer)
     return len(found.frames)
 
 
-def _put(found: Extract, place: Path, staged: Path, signer: Signer) -> None:
+def put_frames(found: Extract, place: Path, staged: Path, signer: Signer) -> None:
+    """Write what was found below ``place``, sealed, by way of ``staged``. Raises OSError."""
     shutil.rmtree(staged, ignore_errors=True)
     staged.mkdir(parents=True)
     by_feed: dict[str, list[RawFrame]] = {}
@@ -50,7 +52,7 @@ def _put(found: Extract, place: Path, staged: Path, signer: Signer) -> None:
     packer = zstandard.ZstdCompressor(level=3)
     for feed, frames in by_feed.items():
         lines = b"".join(msgspec.json.encode(_line(one)) + b"\n" for one in frames)
-        (staged / f"{feed}.jsonl.zst").write_bytes(packer.compress(lines))
+        (staged / f"{feed}{SUFFIX}").write_bytes(packer.compress(lines))
     (staged / ABSENT).write_bytes(msgspec.json.format(msgspec.json.encode(found.absent)) + b"\n")
     seal_frames(staged, signer, place.name)
     staged.rename(place / FRAMES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,15 @@ from typing import Any
 import msgspec
 import trio
 
-from pumpwatch.clock import SystemClock
+from pumpwatch.clock import Clock, SystemClock
 from pumpwatch.errors import ServerError, UsageError
 from pumpwatch.listing.canonical import number_text
+from pumpwatch.replay_frames import messages_as_recorded, read_frames, reasons_absent
 from pumpwatch.research.bundles import Bundle
 from pumpwatch.research.replaying import ReplayRow, in_receive_order
 from pumpwatch.sim.replay import ReplayExchange, items_of
 from pumpwatch.sim.settings import SimSettings
-from pumpwatch.sim.told import ToldInstrument, ToldNotice, ToldTrade
+from pumpwatch.sim.told import ToldInstrument, ToldMessage, ToldNotice, ToldTrade
 
 QUOTES = ("USDT", "USDC", "FDUSD", "TUSD", "USD", "BTC", "ETH", "EUR", "TRY", "KRW")
 SECOND_NS = 10**9
@@ -32,6 +34,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     wait_s: float
     kept: bool = False
     to_now: bool = False
+    rebuilt: bool = False  # do without the recorded messages
     ends: bool = False  # with its last trade, not with a signal
     config_file: Path | None = None
 
@@ -74,15 +77,42 @@ def told(row: ReplayRow) -> ToldTrade:
     )  # fmt: skip
 
 
-def make_exchange(place: Path, options: Options) -> ReplayExchange:
+def read_messages(
+    bundle: Bundle, trades: Sequence[ToldTrade], options: Options, clock: Clock
+) -> list[ToldMessage]:
+    """Messages to be played as they were recorded. Raises BundleError."""
+    if options.rebuilt or options.to_now:  # they have the times of then
+        return []
+    frames = read_frames(bundle.place)
+    return messages_as_recorded(frames, trades, read_instruments(bundle), clock)
+
+
+def make_exchange(place: Path, options: Options, clock: Clock) -> ReplayExchange:
     """The venues of a bundle. Raises BundleError."""
     bundle = Bundle(place)
     rows = in_receive_order(bundle.scan(kept=options.kept).collect())
+    trades = list(map(told, rows))
+    recorded = read_messages(bundle, trades, options, clock)
     return ReplayExchange(
-        SimSettings(symbols=2, recorded=False), SystemClock(), read_instruments(bundle),
-        items_of(map(told, rows), read_notice(bundle)), speed=options.speed,
+        SimSettings(symbols=2, recorded=False), clock, read_instruments(bundle),
+        items_of(trades, read_notice(bundle), recorded), speed=options.speed,
         wait_s=options.wait_s, to_now=options.to_now,
     )  # fmt: skip
+
+
+def frames_of(place: Path, exchange: ReplayExchange, options: Options) -> dict[str, Any]:
+    """How many messages are as recorded, how many made anew, by feed, and why there are such."""
+    counts = {feed: {"recorded": 0, "rebuilt": 0} for feed in exchange.venues}
+    for item in exchange.items:
+        if isinstance(item, ToldMessage):
+            counts[item.rows[0].feed]["recorded" if item.text else "rebuilt"] += 1
+    asked = "--now moves their times" if options.to_now else "--rebuilt"
+    is_asked = options.to_now or options.rebuilt
+    return {
+        "recorded": sum(one["recorded"] for one in counts.values()),
+        "rebuilt": sum(one["rebuilt"] for one in counts.values()),
+        "feeds": counts, "absent": [asked] if is_asked else reasons_absent(place),
+    }  # fmt: skip
 
 
 # --- served ---------------------------------------------------------------------------------------
@@ -95,7 +125,7 @@ def serve(place: Path, host: str, port: int, options: Options) -> int:
 
 
 async def _serve(place: Path, host: str, port: int, options: Options) -> ReplayExchange:
-    exchange = await trio.to_thread.run_sync(make_exchange, place, options)
+    exchange = await trio.to_thread.run_sync(make_exchange, place, options, SystemClock())
     try:
         listeners = await trio.open_tcp_listeners(port, host=host)
     except OSError as error:
@@ -110,8 +140,8 @@ async def _serve(place: Path, host: str, port: int, options: Options) -> ReplayE
         nursery.start_soon(exchange.boards.run)
         await nursery.start(_end_on_signal, nursery.cancel_scope)
         await nursery.start(partial(trio.serve_listeners, exchange.serve, listeners))
-        _say({"port": bound, "bundle": str(place), "frames": "rebuilt", "feeds": urls,
-              "boards": boards})  # fmt: skip
+        _say({"port": bound, "bundle": str(place), "feeds": urls, "boards": boards,
+              "frames": frames_of(place, exchange, options)})  # fmt: skip
         await exchange.play()
         await exchange.drain()
         _say(exchange.progress())
@@ -150,7 +180,12 @@ def print_lines(place: Path, options: Options) -> int:
 
 async def _print_lines(place: Path, options: Options) -> None:
     bundle = Bundle(place)
-    rows = in_receive_order(bundle.scan(kept=options.kept).collect())
+    rows = list(in_receive_order(bundle.scan(kept=options.kept).collect()))
+    recorded = {
+        trade
+        for message in read_messages(bundle, list(map(told, rows)), options, SystemClock())
+        for trade in message.rows
+    }
     notice = read_notice(bundle)
     started_s, first_ns, is_told = trio.current_time(), 0, False
     for row in rows:
@@ -161,7 +196,8 @@ async def _print_lines(place: Path, options: Options) -> None:
             _say({"type": "notice", **notice._asdict()})
         first_ns = first_ns or row.at_ns
         await _wait(started_s, row.at_ns - first_ns, options.speed)
-        _say({"type": "trade", "frame": "rebuilt", **row._asdict()})
+        frame = "recorded" if told(row) in recorded else "rebuilt"
+        _say({"type": "trade", "frame": frame, **row._asdict()})
     if not is_told:
         _say({"type": "notice", **notice._asdict()})
 

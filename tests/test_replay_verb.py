@@ -52,7 +52,8 @@ def test_a_served_bundle_says_where_it_is_and_ends_with_a_signal(data_dir: Path)
     try:
         assert process.stdout is not None
         ready = json.loads(process.stdout.readline())
-        assert ready["frames"] == "rebuilt"
+        assert ready["frames"]["recorded"] == 0 < ready["frames"]["rebuilt"]
+        assert ready["frames"]["absent"] == ["the bundle holds no raw messages"]
         assert len(ready["feeds"]) == 12
         config = load_config(file, {})
         assert config.feeds["okx_spot"].websocket_url == ready["feeds"]["okx_spot"]["websocket_url"]

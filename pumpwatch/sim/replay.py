@@ -16,7 +16,7 @@ from pumpwatch.sim.market import Market
 from pumpwatch.sim.notices import opening_body, socket_text
 from pumpwatch.sim.replay_market import ReplayMarket
 from pumpwatch.sim.settings import SimSettings
-from pumpwatch.sim.told import ToldInstrument, ToldNotice, ToldTrade
+from pumpwatch.sim.told import ToldInstrument, ToldMessage, ToldNotice, ToldTrade
 from pumpwatch.sim.venue import Answer, Request, Venue, json_answer
 
 SECOND_NS = 10**9
@@ -25,7 +25,7 @@ FORGET_EVERY_S = 1.0
 BEHIND_POLL_S = 0.005
 MARKETS_SUFFIX = "_markets"  # a coin that was first seen in a board's list of markets
 
-Item = list[ToldTrade] | ToldNotice
+Item = ToldMessage | ToldNotice
 
 
 class ReplayClock:
@@ -67,11 +67,12 @@ class ReplayExchange(Exchange):
         self.to_now = to_now
         self.offset_ns = 0
         self.told_trades = 0
+        self.told_frames = {"recorded": 0, "rebuilt": 0}
         self.told_notices = 0
         self.finished = trio.Event()
         self._asked = trio.Event()
         self._subscribed_s = 0.0
-        first_ns = at_ns_of(items[0]) if items else clock.wall_ns()
+        first_ns = items[0].at_ns if items else clock.wall_ns()
         self.board_clock = ReplayClock(clock.wall_ns() if to_now else first_ns)
         self.boards = Boards(
             self.board_clock, random.Random(settings.seed), limits=settings.rest_limits,
@@ -107,7 +108,7 @@ class ReplayExchange(Exchange):
             "has_begun": self.engine.started_s is not None, "is_over": self.finished.is_set(),
             "speed": self.speed or "max", "moved_ns": self.offset_ns,
             "told": {"trades": self.told_trades, "notices": self.told_notices},
-            "frames": "rebuilt",
+            "frames": self.told_frames,
         }  # fmt: skip
 
     # --- playing ----------------------------------------------------------------------------------
@@ -117,7 +118,7 @@ class ReplayExchange(Exchange):
         await self._wait_for_readers()
         started_s = self.engine.started_s = trio.current_time()
         if self.items:
-            first_ns = at_ns_of(self.items[0])
+            first_ns = self.items[0].at_ns
             if self.to_now:
                 ahead_s = (self._clock.wall_ns() - first_ns) // SECOND_NS
                 self.offset_ns = ahead_s * SECOND_NS
@@ -125,7 +126,7 @@ class ReplayExchange(Exchange):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._forget_often)
                 for item in self.items:
-                    await self._wait_until(started_s, at_ns_of(item) - first_ns)
+                    await self._wait_until(started_s, item.at_ns - first_ns)
                     await self._tell(item)
                 nursery.cancel_scope.cancel()
         self.finished.set()
@@ -155,15 +156,18 @@ class ReplayExchange(Exchange):
 
     async def _tell(self, item: Item) -> None:
         if not self.speed:
-            self.board_clock.run_from(at_ns_of(item) + self.offset_ns, 0.0)
+            self.board_clock.run_from(item.at_ns + self.offset_ns, 0.0)
         if isinstance(item, ToldNotice):
             self.told_notices += 1
             await self._announce(item)
             return
-        self.told_trades += len(item)
-        market = self.venues[item[0].feed].market
+        if self.offset_ns:  # recorded texts have the times of then
+            item = ToldMessage([one.moved(self.offset_ns) for one in item.rows])
+        self.told_trades += len(item.rows)
+        self.told_frames["recorded" if item.text else "rebuilt"] += 1
+        market = self.venues[item.rows[0].feed].market
         assert isinstance(market, ReplayMarket)
-        market.tell([one.moved(self.offset_ns) for one in item])
+        market.tell(item)
 
     async def _announce(self, told: ToldNotice) -> None:
         """As the board showed it; it keeps its number."""
@@ -193,26 +197,28 @@ def is_behind(market: Market) -> bool:
     return isinstance(market, ReplayMarket) and market.is_behind
 
 
-def at_ns_of(item: Item) -> int:
-    """When it is told."""
-    return item.at_ns if isinstance(item, ToldNotice) else item[0].at_ns
-
-
-def items_of(trades: Iterable[ToldTrade], notice: ToldNotice | None) -> list[Item]:
+def items_of(
+    trades: Iterable[ToldTrade], notice: ToldNotice | None, recorded: Sequence[ToldMessage] = ()
+) -> list[Item]:
     """What is told when: messages as the venues made them, and the notice between them.
 
-    ``trades`` in receive order. Rows that came in one message have one receive time; where a
-    message of several trades has a number, they have that, too.
+    ``trades`` in receive order; those of the ``recorded`` messages are told by them.
     """
-    items: list[Item] = list(_messages(trades))
+    is_told = {row for message in recorded for row in message.rows}
+    items: list[Item] = [*recorded, *_messages(row for row in trades if row not in is_told)]
     boards = {*BOARDS, *(f"{name}{MARKETS_SUFFIX}" for name in BOARDS)}
     if notice is not None and notice.source in boards:
         items.append(notice)
-        items.sort(key=at_ns_of)  # stable
+    items.sort(key=lambda item: item.at_ns)  # stable
     return items
 
 
-def _messages(trades: Iterable[ToldTrade]) -> Iterator[list[ToldTrade]]:
+def _messages(trades: Iterable[ToldTrade]) -> Iterator[ToldMessage]:
+    """Made anew: rows that came in one message have one receive time.
+
+    Where a message of several trades has a number, they have that, too.
+    """
+
     def message(told: ToldTrade) -> tuple[Any, ...]:
         flow = VENUES[told.feed].flow
         number = told.sequence_number if flow.sequences == "message" else 0
@@ -222,4 +228,4 @@ def _messages(trades: Iterable[ToldTrade]) -> Iterator[list[ToldTrade]]:
         rows = list(group)
         most = VENUES[rows[0].feed].flow.rows_max
         for at in range(0, len(rows), most):
-            yield rows[at : at + most]
+            yield ToldMessage(rows[at : at + most])

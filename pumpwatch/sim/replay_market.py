@@ -11,7 +11,7 @@ from pumpwatch.sim.digits import taken_apart
 from pumpwatch.sim.instruments import Instrument
 from pumpwatch.sim.market import Market
 from pumpwatch.sim.tape import NewRows
-from pumpwatch.sim.told import ToldInstrument, ToldTrade, entry_of, message_text
+from pumpwatch.sim.told import ToldInstrument, ToldMessage, ToldTrade, entry_of, message_text
 from pumpwatch.sim.venue import Recorded, Venue
 
 
@@ -53,8 +53,9 @@ class ReplayMarket(Market):
         limit = self.venue.settings.backlog_bytes_max
         return any(link.backlog_bytes > limit for link, _ in self._links())
 
-    def tell(self, rows: list[ToldTrade]) -> None:
-        """Trades of one instrument that came in one message, oldest first."""
+    def tell(self, message: ToldMessage) -> None:
+        """It happens now, and all who are subscribed hear of it."""
+        rows = message.rows
         instrument = self.by_name[rows[0].venue_symbol]
         symbol, tape = instrument.index, self.tape
         entries = [entry_of(told, instrument, self.venue) for told in rows]
@@ -70,7 +71,10 @@ class ReplayMarket(Market):
         latest = max(told.sequence_number for told in rows)
         tape.next_sequence[symbol] = max(int(tape.next_sequence[symbol]), latest)
         for name, dialect in self.dialects.items():
-            text = message_text(self.venue, instrument, rows, entries, name)
+            if message.text:
+                text = self.venue.spell(message.text, name)
+            else:
+                text = message_text(self.venue, instrument, rows, entries, name)
             dialect.send_text(symbol, text, batch, np.arange(len(rows)))
 
 

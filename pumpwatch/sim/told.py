@@ -49,6 +49,22 @@ class ToldTrade(NamedTuple):
         return self._replace(at_ns=self.at_ns + by_ns, timestamp_ns=self.timestamp_ns + by_ns)
 
 
+class ToldMessage(NamedTuple):
+    """Trades of one instrument that come together, oldest first.
+
+    ``text``: as it was recorded, which wants that their times are not moved; empty: it is to be
+    made anew from them.
+    """
+
+    rows: list[ToldTrade]
+    text: str = ""
+
+    @property
+    def at_ns(self) -> int:
+        """When it is told of."""
+        return self.rows[0].at_ns
+
+
 class ToldInstrument(NamedTuple):
     """What was traded."""
 

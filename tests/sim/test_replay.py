@@ -18,7 +18,7 @@ from pumpwatch.research.bundles import Bundle
 from pumpwatch.research.replaying import ReplayRow, in_receive_order
 from pumpwatch.sim.replay import ReplayExchange, items_of
 from pumpwatch.sim.settings import FEED_NAMES, SimSettings
-from pumpwatch.sim.told import ToldNotice, contracts_text
+from pumpwatch.sim.told import ToldMessage, ToldNotice, contracts_text
 from pumpwatch.sim.venue import Request
 from tests.research.making import FIRST_NS, VENUE_NAMES, Move, Shape, make_bundle
 from tests.sim.driving import Stage, VirtualClock, contract_values
@@ -139,7 +139,7 @@ async def test_it_begins_when_it_is_told_to(place: Path, autojump_clock: object)
         answer = await exchange.answer("control", Request("GET", "/replay", {}, {}))
         document = json.loads(answer.body)
         assert document["is_over"]
-        assert document["frames"] == "rebuilt"
+        assert document["frames"] == {"recorded": 0, "rebuilt": len(exchange.items) - 1}
         assert document["told"] == {"trades": len(rows_of(place)), "notices": 1}
 
 
@@ -211,7 +211,7 @@ def test_rows_of_one_message_stay_together(place: Path) -> None:
     """Bybit may tell several trades at once; they have one receive time."""
     rows = [told(row) for row in rows_of(place) if row.feed == "bybit_spot"][:4]
     same = [row._replace(at_ns=rows[0].at_ns) for row in rows]
-    assert [len(item) for item in items_of(same, None) if isinstance(item, list)] == [4]
+    assert [len(item.rows) for item in items_of(same, None) if isinstance(item, ToldMessage)] == [4]
     binance = [row._replace(feed="binance_spot") for row in same]
     assert len(items_of(binance, None)) == 4  # one trade a message there
     phemex = [row._replace(feed="phemex_spot") for row in same]
