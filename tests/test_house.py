@@ -46,7 +46,7 @@ ROOTS = {
     "restored", "upgrade_verb", "cli_upgrade", "online", "cli_examples", "spool_damage",
     "listing_desk", "listing_order", "listing_view", "listing_publish", "listing_verbs",
     "demo_listing", "venue_lists", "cli_bundles", "cli_completion", "listing_frames",
-    "replay_verb", "cli_replay", "cli_study", "cli_lake",
+    "replay_verb", "replay_frames", "cli_replay", "cli_study", "cli_lake",
 }  # fmt: skip
 MAY_IMPORT = {
     "_fast": BASE,

@@ -154,7 +154,7 @@ class Instance:
         moment = pl.col("timestamp").cast(pl.Int64)
         return rows.with_columns(
             event_id=pl.lit(event["event_id"]), t_ms=(moment - at) / 1_000_000
-        ).select(TRADES)
+        ).select(pl.col(name).cast(kind) for name, kind in schema_of(TRADES).items())
 
     def scan(self, event_ids: Sequence[str] | None) -> pl.LazyFrame:
         """See ``research.scan``."""
