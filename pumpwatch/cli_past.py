@@ -65,6 +65,9 @@ def _print(journal: Journal) -> None:
             console.print(f"  {one.error}", markup=False)
         if any(had.symbol for had in one.feeds):
             console.print(table_of(one))
+        if one.again_ns:
+            console.print(f"files that are not out are asked for again on"
+                          f" {iso_ns(one.again_ns)[:16]}")  # fmt: skip
         if without := [had.feed for had in one.feeds if not had.symbol]:
             console.print(f"no instrument of this coin is known on {', '.join(without)}")
     for doubt in journal.doubts[:DOUBTS_SHOWN]:

@@ -30,6 +30,7 @@ class FileSpan(msgspec.Struct, frozen=True, kw_only=True):
     rows: list[Listed]  # of the span, oldest first
     reached_ns: int  # no row is known to be missing from here on
     text: str  # why not all of it; "" if nothing says so
+    lacks_file: bool  # of some day: it may not be out yet
 
 
 class PastFiles:
@@ -44,13 +45,18 @@ class PastFiles:
     async def read(self, from_ns: int, to_ns: int, shown: Sequence[Listed]) -> FileSpan:
         """Rows with from <= time < to; ``shown``: what the list shows from ``to_ns`` on."""
         rows: list[RestTrade] = []
-        reached_ns, texts = to_ns, []
+        reached_ns, texts, lacks_file = to_ns, [], False
         for day in reversed(days_between(from_ns, to_ns, self._archive)):
             try:
                 body = await fetch_file(
                     self._rest, self._spec.exchange, self._archive,
                     self._instrument.venue_symbol, day,
                 )  # fmt: skip
+            except VenueError as error:
+                lacks_file = True
+                texts.append(str(error)[:200])
+                continue
+            try:
                 found = await trio.to_thread.run_sync(
                     self._read_day, body, from_ns, to_ns, shown, day
                 )
@@ -66,7 +72,9 @@ class PastFiles:
                 texts.append(f"{missing:,} numbers are not in the daily files")
                 reached_ns = max(reached_ns, hole_ns)
         named = await trio.to_thread.run_sync(name_rows, rows, self._instrument)
-        return FileSpan(rows=named, reached_ns=reached_ns, text="; ".join(texts))
+        return FileSpan(
+            rows=named, reached_ns=reached_ns, text="; ".join(texts), lacks_file=lacks_file
+        )
 
     def _read_day(
         self, body: bytes, from_ns: int, to_ns: int, shown: Sequence[Listed], day: datetime

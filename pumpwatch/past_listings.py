@@ -15,6 +15,7 @@ import msgspec
 import structlog
 import trio
 
+from pumpwatch.capture.archive_fold import Stored, not_held
 from pumpwatch.capture.overlap import Listed
 from pumpwatch.capture.past_span import PastReader, SpanRead
 from pumpwatch.config import FEED_NAMES
@@ -33,7 +34,7 @@ from pumpwatch.listing_view import past_instruments
 from pumpwatch.model import Instrument
 from pumpwatch.moments import iso_ns, parse_iso_ns
 from pumpwatch.past_files import PastFiles
-from pumpwatch.past_journal import ASK, ORDER, FeedHad, Journal, PastEvent
+from pumpwatch.past_journal import ASK, ORDER, FeedHad, Journal, PastEvent, again_ns
 from pumpwatch.past_publish import TABLE, publish_past
 from pumpwatch.store.ilp_client import IlpSender, Outcome
 from pumpwatch.store.partitions import wait_applied
@@ -55,10 +56,16 @@ PAGES_MAX = 500
 LAST_PRIORITY = (1e12, 0.0)  # holes and open windows go before
 SENT_ROWS = 20_000  # a request
 RETRY_S = 30.0  # after a venue or the database failed
+DUE_POLL_S = 60.0
 TRIES_MAX = 5  # of one event, then the next ones go on
 ORIGIN = "archive"
 OFF = "; its daily files are switched off (archives.enabled)"
 READY_POLL_S = 0.5  # after the start, until venues can be asked
+HELD_SQL = (
+    "SELECT trade_id, timestamp::long AS exchange_ns, side, price, quantity FROM archive_trades"
+    " WHERE timestamp >= cast(%s AS TIMESTAMP_NS) AND timestamp < cast(%s AS TIMESTAMP_NS)"
+    " AND exchange = %s AND market_type = %s AND symbol = %s"
+)
 in_thread = trio.to_thread.run_sync
 
 
@@ -91,7 +98,8 @@ class PastListings:
                 since = iso_ns(held.since_ns)[:19]
                 raise UsageError(f"listings backfill: one since {since} of {held.source} goes on")
             return held
-        journal = self._journal = Journal(since_ns=since_ns, source=source)
+        later = [] if held is None else [one for one in held.all_events() if one.again_ns]
+        journal = self._journal = Journal(since_ns=since_ns, source=source, later=later)
         await self._save(journal)
         self._wake.set()
         return journal
@@ -110,7 +118,7 @@ class PastListings:
             await trio.sleep(READY_POLL_S)
         while True:
             self._wake = trio.Event()
-            if self._journal is not None and self._journal.state != "done":
+            if self._journal is not None and self._has_work(self._journal):
                 try:
                     await self._work(self._journal)
                     continue
@@ -122,7 +130,14 @@ class PastListings:
                     log.exception("listing_backfill_broken")
                 await trio.sleep(RETRY_S)
                 continue
-            await self._wake.wait()
+            with trio.move_on_after(DUE_POLL_S):  # by the wall clock, which may be stepped
+                await self._wake.wait()
+
+    def _has_work(self, journal: Journal) -> bool:
+        return journal.state != "done" or any(map(self._is_due, journal.all_events()))
+
+    def _is_due(self, one: PastEvent) -> bool:
+        return one.state == "waiting" or 0 < one.again_ns <= self._daemon.clock.wall_ns()
 
     def _load(self) -> Journal | None:
         try:
@@ -140,8 +155,8 @@ class PastListings:
     async def _work(self, journal: Journal) -> None:
         if journal.state == "notices":
             await self._read_notices(journal)
-        for one in journal.events:
-            if one.state == "waiting":
+        for one in journal.all_events():
+            if self._is_due(one):
                 journal.note = f"{one.event.symbol} of {iso_ns(one.event.announced_ns)[:16]}"
                 await self._fetch_patiently(one)
                 await self._save(journal)
@@ -221,16 +236,21 @@ class PastListings:
                 await trio.sleep(RETRY_S)
             else:
                 return
-        one.state = "failed"
+        one.again_ns = 0
+        one.state = "stored" if one.bundle else "failed"
 
     async def _fetch(self, one: PastEvent) -> None:
         daemon, event = self._daemon, one.event
         settings = daemon.config.listing
         window = windows_of(event, before_s=settings.before_s, after_s=settings.after_s)[0]
         used = await past_instruments(daemon, self._sql, event.symbol, window)
+        wanted = one.feeds_to_fetch()
         had: dict[str, list[FeedHad]] = {name: [] for name in FEED_NAMES}
+        for row in one.feeds:
+            if row.feed not in wanted:
+                had[row.feed].append(row)
         async with trio.open_nursery() as nursery:
-            for name in FEED_NAMES:
+            for name in wanted:
                 nursery.start_soon(self._fetch_feed, name, used[name], window, had[name])
         one.feeds = [row for name in FEED_NAMES for row in had[name]]
         await wait_applied(self._sql, TABLE)
@@ -243,6 +263,9 @@ class PastListings:
         assert daemon.listing is not None
         daemon.listing.keep(one.event)
         one.state, one.bundle, one.error = "stored", found.place.name, ""
+        one.again_ns = again_ns(
+            one.feeds, window.at_ns + KEPT_NS, daemon.clock.wall_ns(), daemon.config.archives
+        )
         log.info("past_event_stored", bundle=one.bundle, rows=found.certificate.rows)
 
     async def _fetch_feed(
@@ -287,11 +310,26 @@ class PastListings:
         # Of the list's oldest instant some rows may be only in the file: it is read up to there.
         until_ns = read.rows[0].exchange_ns if read.rows else read.reached_ns
         found = await files.read(from_ns, until_ns, read.rows)
-        await self._send(name, instrument, found.rows)
+        rows = found.rows
+        if not archive.has_stream_ids:  # its names are its own: an earlier try may hold the rows
+            held = await self._held(name, instrument, from_ns, until_ns)
+            rows = not_held(rows, held, instrument)
+        await self._send(name, instrument, rows)
+        row.lacks_file = found.lacks_file
         row.from_file = len(found.rows)
         if found.reached_ns < until_ns:
             row.reached_ns = found.reached_ns
         row.text = f"{row.text}; {found.text}" if found.text else ""
+
+    async def _held(
+        self, name: str, instrument: Instrument, from_ns: int, to_ns: int
+    ) -> list[Stored]:
+        exchange, _, market_type = name.partition("_")
+        await wait_applied(self._sql, TABLE)
+        found = await self._sql.query_dicts(
+            HELD_SQL, [from_ns, to_ns, exchange, market_type, instrument.symbol]
+        )
+        return [Stored(**row) for row in found]
 
     async def _send(self, name: str, instrument: Instrument, rows: Sequence[Listed]) -> None:
         """Into archive_trades; the same rows again are the same rows. Raises ServerError."""

@@ -42,6 +42,13 @@ def test_what_was_to_be_had(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[-1][:3] == ["3", "notices", "since"]
 
 
+def test_files_that_are_not_out_are_asked_for_again(capsys: pytest.CaptureFixture[str]) -> None:
+    again = PastEvent(event=EVENT, state="stored", feeds=FEEDS, again_ns=1_790_058_600 * NS)
+    told = msgspec.json.encode(journal(events=[again])).decode()
+    assert print_past(told, as_json=False) == EXIT_GOOD
+    assert "asked for again on 2026-09-22T06:30" in capsys.readouterr().out
+
+
 def test_what_failed_is_an_exit_code_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     failed = PastEvent(event=EVENT, state="failed", error="the disk is full")
     told = msgspec.json.encode(journal(events=[failed])).decode()

@@ -79,6 +79,7 @@ async def test_a_file_that_differs_from_the_list_is_not_believed(
             assert found.rows == []
             assert found.reached_ns == shown[0].exchange_ns
             assert "differs from the list" in found.text
+            assert not found.lacks_file  # to ask again would not help
 
 
 async def test_numbers_that_a_file_skips_are_told(tmp_path: Path, autojump_clock: object) -> None:
@@ -106,6 +107,7 @@ async def test_a_429_is_waited_out_and_a_404_is_told(
         found = await files.read(shown)
         assert (found.rows, found.reached_ns) == ([], shown[0].exchange_ns)
         assert "404" in found.text
+        assert found.lacks_file
 
 
 def test_the_last_hole_is_found() -> None:

@@ -85,6 +85,24 @@ def fold(
     return Folded(missing, apart[:EXAMPLES_MAX], alone)
 
 
+def not_held(
+    rows: Iterable[Listed], held: Iterable[Stored], instrument: Instrument
+) -> list[Listed]:
+    """Rows of a file whose names are its own, without those that are held under any name.
+
+    Of equal ones, as many are left as the file has more.
+    """
+    left = Counter(one.values for one in held)
+    found = []
+    for row in rows:
+        values = values_of(row.trade, instrument)
+        if left[values] > 0:
+            left[values] -= 1
+        else:
+            found.append(row)
+    return found
+
+
 def _fold_by_id(
     rows: list[RestTrade], held: Sequence[Stored], instrument: Instrument, from_ns: int, to_ns: int
 ) -> Folded:

@@ -143,7 +143,8 @@ async def add_event(sql: Sql, at_ns: int, coin: str, notice: str = "1") -> None:
     )
     await sql.execute(
         "INSERT INTO instruments (valid_from, exchange, market_type, venue_symbol, symbol, coin,"
-        f" unit) VALUES ('{iso_ns(at_ns)}', 'okx', 'spot', '{coin}-USDT', '{coin}USDT', '{coin}', 1)"
+        f" unit) VALUES ('{iso_ns(at_ns)}', 'okx', 'spot', '{coin}-USDT', '{coin}USDT',"
+        f" '{coin}', 1)"
     )
     await wait_applied(sql, "listing_events")
     await wait_applied(sql, "instruments")
