@@ -28,7 +28,7 @@ LIST_RETRY_S_MAX = 15.0
 LIST_S_MIN, LIST_S_MAX = 10.0, 30.0  # between two lists (R21)
 LIST_SHARE = 0.05  # of the REST budget that lists may take
 LOOK_S = 1.0
-EARLY_RETRY_S = 5.0  # a venue that takes no subscription before the first trade is asked so often
+EARLY_RETRY_S = 1.0  # a venue that takes no subscription before the first trade is asked so often
 REFUSED_RETRY_S = 60.0
 # A list may name an instrument so long after its first trade: it is made anew now and then.
 LIST_BEHIND_NS = 60 * 10**9

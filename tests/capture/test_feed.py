@@ -25,6 +25,7 @@ from pumpwatch.capture.feed import (
     poll_interval_s,
 )
 from pumpwatch.capture.feed_state import FeedState
+from pumpwatch.capture.ledger import PROOF_LAG_NS
 from pumpwatch.capture.pacing import ConnectPacer
 from pumpwatch.config import FeedConfig
 from pumpwatch.errors import VenueError
@@ -359,7 +360,7 @@ async def test_a_venue_that_refuses_before_the_first_trade_is_asked_until_it_tak
     # Between the last refusal and the acceptance it may have traded.
     assert stage.holes() == [("NEWUSDT", "late_subscription", True)]
     (gap,) = stage.rig.side.ledger
-    assert gap.to_ns - gap.from_ns <= (2 * EARLY_RETRY_S + 1) * 1e9
+    assert gap.to_ns - gap.from_ns <= (EARLY_RETRY_S + 1) * 1e9 + PROOF_LAG_NS
     assert sum(line["event"] == "symbol_refused" for line in logs) == 1
 
 
