@@ -96,9 +96,11 @@ class Backups:
         self._heap_mib = heap_mib
         self._alert = alert
         self._on_phase = on_phase
+        bytes_per_s = config.backup.rate_mib_per_s * MIB
         self._pace = Pace(
-            bytes_per_s=config.backup.rate_mib_per_s * MIB, rest=CHECKSUM_REST, is_behind=is_behind
-        )
+            bytes_per_s=bytes_per_s, rest=CHECKSUM_REST if bytes_per_s else 0.0,
+            is_behind=is_behind,
+        )  # fmt: skip
         self._root = config.data_dir / SERVER_FOLDER
         self._folder = open_folder(config)
         self._key = self._folder.objects.key
