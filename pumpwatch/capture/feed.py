@@ -65,6 +65,9 @@ class FeedRun:
         self._copies = config.redundancy
         self._to_renew: list[Slot] = []  # one after the other: a venue limits connections
         self._last_slot = 0
+        self._statuses = {
+            one.instrument.venue_symbol: one.instrument.status for one in self.roster.known()
+        }  # of all that any list named
         self._gone: dict[str, tuple[int, float]] = {}  # rows then, and since when there was no more
         if config.redundancy > 1:
             feed.agreement = Agreement()
@@ -129,9 +132,12 @@ class FeedRun:
             await trio.sleep(backoff.next_s())
 
     async def _fetch(self, *, is_first: bool) -> Listing:
-        return await fetch_listing(
-            self._spec, self._rest, self._config, self._krw_coins(), is_first=is_first
-        )
+        listing = await fetch_listing(
+            self._spec, self._rest, self._config, self._krw_coins(), is_first=is_first,
+            before=self._statuses,
+        )  # fmt: skip
+        self._statuses.update(listing.statuses)
+        return listing
 
     async def _poll(self, nursery: trio.Nursery, requests: int) -> None:
         while True:

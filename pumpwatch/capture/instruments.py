@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Mapping, Set
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 
 import msgspec
 import structlog
@@ -30,6 +31,7 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
 
 KrwCoins = tuple[Set[str] | None, Set[str] | None]  # Upbit's, Bithumb's; None: not known
 
+NOTHING: Mapping[str, str] = MappingProxyType({})
 PAGES_MAX = 100  # the longest list has a few
 REASONS_SHOWN = 5
 RECORDED = frozenset({"trading", "prelaunch"})
@@ -57,13 +59,16 @@ async def fetch_listing(
     krw_coins: KrwCoins,
     *,
     is_first: bool = True,
+    before: Mapping[str, str] = NOTHING,
 ) -> Listing:
     """The instruments that trade or will, among those that the settings want.
 
-    Volumes are only for choosing: without them the list is still good, and they are asked for with
-    the first one only. What cannot be used is told then, too. Raises VenueError.
+    ``before``: the status of all that earlier lists named. Volumes are only for choosing: without
+    them the list is still good, and they are asked for with the first one only. What cannot be used
+    is told then, too. Raises VenueError.
     """
-    listed, refused, requests = await _fetch_list(spec, rest)
+    shown, refused, requests = await _fetch_list(spec, rest)
+    listed = [_named(one, before, is_first=is_first) for one in shown]
     volumes = await _fetch_volumes(spec, rest) if is_first else {}
     probe = InstrumentTable(spec.exchange, spec.market_type)
     found: dict[str, Instrument] = {}
@@ -93,6 +98,14 @@ async def fetch_listing(
         statuses={one.venue_symbol: one.status for one in listed},
         requests=requests,
     )
+
+
+def _named(one: Listed, before: Mapping[str, str], *, is_first: bool) -> Listed:
+    """What is new in the list and does not trade yet will, whatever the venue calls that."""
+    unknown = "halted" if is_first else "prelaunch"
+    if one.status == "halted" and before.get(one.venue_symbol, unknown) == "prelaunch":
+        return msgspec.structs.replace(one, status="prelaunch")
+    return one
 
 
 async def _fetch_list(spec: FeedSpec, rest: Rest) -> tuple[list[Listed], list[str], int]:

@@ -41,6 +41,10 @@ class Roster:
         self._missing: set[str] = set()  # in the list before
         self._listed_ns = 0
 
+    def known(self) -> list[InstrumentState]:
+        """What was last written down of each."""
+        return list(self._states.values())
+
     def take(
         self, instruments: Iterable[Instrument], statuses: Mapping[str, str], now_ns: int
     ) -> Changes:

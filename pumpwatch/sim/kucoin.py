@@ -352,7 +352,7 @@ class KucoinFutures(Kucoin):
                  "tickSize": float(fixed(1, one.price_decimals)),
                  "multiplier": -1.0 if one.quote == "USD" else float(one.contract_value),
                  "isInverse": one.quote == "USD",
-                 "status": "Open" if one.status == "trading" else "Closed",
+                 "status": {"trading": "Open", "prelaunch": "Init"}.get(one.status, "Closed"),
                  "turnoverOf24h": 1e9 / (one.index + 1), "volumeOf24h": 1000.0,
                  "lastTradePrice": one.price}
                 for one in self.market.listed

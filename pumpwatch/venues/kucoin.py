@@ -312,6 +312,7 @@ SPOT = FeedSpec(
     ),
     ids=TradeIds.OPAQUE,  # they count the events of the book: a jump proves nothing
     time_step_ns=1,  # a whole millisecond on most pairs, not on all
+    prelaunch_has_feed=False,
 )  # fmt: skip
 
 FUTURES = FeedSpec(
@@ -347,4 +348,5 @@ FUTURES = FeedSpec(
     ),
     ids=TradeIds.OPAQUE,
     time_step_ns=1_000_000,
+    prelaunch_has_feed=False,
 )  # fmt: skip

@@ -263,6 +263,7 @@ SPOT = FeedSpec(
     ids=TradeIds.NONE,
     on_subscribing=OnSubscribing.SNAPSHOT,
     time_step_ns=1,
+    prelaunch_has_feed=False,
 )  # fmt: skip
 
 FUTURES = FeedSpec(
@@ -301,4 +302,5 @@ FUTURES = FeedSpec(
     ids=TradeIds.NONE,
     on_subscribing=OnSubscribing.SNAPSHOT,
     time_step_ns=1,
+    prelaunch_has_feed=False,
 )  # fmt: skip

@@ -318,7 +318,7 @@ class FeedSpec(msgspec.Struct, frozen=True, kw_only=True):
     ids: TradeIds
     on_subscribing: OnSubscribing = OnSubscribing.NOTHING
     time_step_ns: int  # of the venue's trade times
-    prelaunch_has_feed: bool = True  # False: a subscription before trading is refused
+    prelaunch_has_feed: bool = True  # False: a subscription before trading is (or may be) refused
 
     @property
     def counts_up(self) -> bool:

@@ -337,14 +337,15 @@ async def test_gone_ones_are_left_after_their_last_trade_and_make_room(
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("status", ["prelaunch", "halted"])  # new, and not trading, is about to
 async def test_a_venue_that_refuses_before_the_first_trade_is_asked_until_it_takes_it(
-    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+    status: str, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
 ) -> None:
     stage = Stage(monkeypatch, *names(2), prelaunch_has_feed=False)
 
     async def script() -> None:
         await trio.sleep(15)
-        stage.venue.listed["NEWUSDT"] = {"status": "prelaunch"}
+        stage.venue.listed["NEWUSDT"] = {"status": status}
         stage.venue.refused.add("NEWUSDT")
         await trio.sleep(60)
         assert (stage.feed.subscribed, stage.feed.wanted) == (2, 2)  # it is not missing yet

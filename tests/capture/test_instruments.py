@@ -83,6 +83,30 @@ async def fetch(
     ).instruments
 
 
+@pytest.mark.parametrize(
+    ("is_first", "before", "status"),
+    [
+        (True, {}, "halted"),  # it may have stood there for years
+        (True, {"A-USDT": "prelaunch"}, "prelaunch"),  # as an earlier run knew it
+        (False, {}, "prelaunch"),  # it was not there before
+        (False, {"A-USDT": "prelaunch"}, "prelaunch"),
+        (False, {"A-USDT": "trading"}, "halted"),
+        (False, {"A-USDT": "halted"}, "halted"),
+        (False, {"A-USDT": "ended"}, "halted"),
+    ],
+)
+async def test_what_is_new_and_does_not_trade_yet_is_about_to(
+    is_first: bool, before: dict[str, str], status: str
+) -> None:
+    rest = PageRest({("/list", ""): page(entry("A-USDT", status="halted"), entry("B-USDT"))})
+    listing = await fetch_listing(
+        spec_of(), rest, FeedConfig(), NOBODY, is_first=is_first, before=before
+    )
+    assert listing.statuses == {"A-USDT": status, "B-USDT": "trading"}
+    named = {one.venue_symbol: one.status for one in listing.instruments}
+    assert named == {"B-USDT": "trading"} | ({"A-USDT": status} if status == "prelaunch" else {})
+
+
 def symbols(instruments: list[Instrument]) -> list[str]:
     return [one.symbol for one in instruments]
 
@@ -158,8 +182,9 @@ async def test_the_list_names_what_is_not_recorded_too_and_a_poll_repeats_nothin
     volumes = VolumeRequest(path="/volumes", symbol_key="s", volume_key="v")
     with capture_logs() as logs:
         found = await fetch_listing(
-            spec_of(volumes=volumes), rest, FeedConfig(), NOBODY, is_first=False
-        )
+            spec_of(volumes=volumes), rest, FeedConfig(), NOBODY, is_first=False,
+            before={"C-USDT": "halted"},
+        )  # fmt: skip
     assert found.statuses == {"A-USDT": "trading", "B-BTC": "trading", "C-USDT": "halted"}
     assert [path for path, _, _ in rest.asked] == ["/list"]
     assert logs == []
