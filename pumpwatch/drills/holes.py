@@ -193,6 +193,8 @@ def _judge_fault(
         lost = (rows.ns >= one.at_ns) & (rows.ns <= until_ns)
         if fault.kind in HIDDEN - LINKS:
             lost &= rows.is_hidden
+        elif fault.feed not in BY_ID:  # what another fault kept back at the time is that one's
+            lost &= ~rows.is_hidden
         if not lost.any():
             continue
         is_lossy = True

@@ -83,6 +83,21 @@ def test_rows_kept_back_where_ids_do_not_count_up_stand_apart() -> None:
     assert (found.beyond, found.silent) == (0, 1)
 
 
+def test_what_one_fault_kept_back_is_not_held_against_another_of_the_time() -> None:
+    all_rows = truth("phemex_spot", unsent={4}, withheld=True)
+    faults = played("thin", "phemex_spot") + played("late", "phemex_spot")
+    found = judge_holes(all_rows, stored(all_rows, {4}), [], faults)
+    assert (found.lossy, found.noticed, found.overlooked, found.beyond) == (0, 0, [], 1)
+    # What was not kept back is the cut's own.
+    cut = truth("phemex_spot", unsent={4})
+    found = judge_holes(cut, stored(cut, {4}), [], played("cut", "phemex_spot"))
+    assert (found.lossy, found.noticed, len(found.overlooked)) == (1, 0, 1)
+    # Where ids count up the jump is seen, whoever made it.
+    counted = truth("okx_spot", unsent={4}, withheld=True)
+    found = judge_holes(counted, stored(counted, {4}), [], played("late"))
+    assert (found.lossy, found.noticed) == (1, 0)
+
+
 def test_what_nobody_traded_and_what_is_twice() -> None:
     all_rows = truth("okx_spot")
     other = all_rows.with_columns(pl.lit("99").alias("trade_id")).head(1)
