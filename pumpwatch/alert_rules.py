@@ -100,6 +100,12 @@ def _symbol_mute(standing: Standing) -> Found:
             yield f"{feed.feed}/{symbol}", "it trades, and the stream brings nothing of it"
 
 
+def _route_silent(standing: Standing) -> Found:
+    for feed in _recorded(standing):
+        if feed.route:
+            yield feed.feed, f"its address brings nothing of what trades: {feed.route} is tried"
+
+
 def _messages_changed(standing: Standing) -> Found:
     for feed in standing.feeds:
         if feed.change:
@@ -272,6 +278,9 @@ RULES: tuple[Rule, ...] = (
          help="holes that could not be filled", tells_recovery=False),
     Rule(name="symbol_mute", severity="notify", hold_s=30, find=_symbol_mute, above=_under_socket,
          help="a symbol trades on a connection that brings nothing of it"),
+    Rule(name="route_silent", severity="page", hold_s=0, find=_route_silent,
+         above=lambda _: (NETWORK,),
+         help="a feed's address takes subscriptions and brings nothing: another one is tried"),
     Rule(name="messages_changed", severity="page", hold_s=0, find=_messages_changed,
          help="messages of a feed cannot be read: its venue changed them, or the parser is wrong"),
     Rule(name="rest_times_differ", severity="notify", hold_s=0, find=_times_apart,

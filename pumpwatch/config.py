@@ -56,6 +56,7 @@ PORT = span(0, 65535)
 NAME = pattern(r"[A-Za-z0-9_.-]{1,64}", "1 to 64 of A-Z a-z 0-9 _ . -")
 WEB = url("http", "https", path_only=True)
 SOCKET = url("ws", "wss")
+SOCKETS = texts(r"wss?://[^\s/@]+(/\S*)?", "a list of ws:// or wss:// URLs")
 PROXY = Rule(
     "http://[USER:PASSWORD@]HOST:PORT of a proxy that takes CONNECT",
     lambda value: (
@@ -163,6 +164,7 @@ class FeedConfig(Section, frozen=True, kw_only=True):
     websocket_url: Annotated[
         str | None, SOCKET, "the whole URL that is connected to; empty: the venue's own"
     ] = None
+    other_websocket_urls: Annotated[tuple[str, ...], SOCKETS, "tried where that is silent"] = ()
     rest_url: Annotated[
         str | None, WEB, "scheme, host and optional path prefix; empty: the venue's own"
     ] = None

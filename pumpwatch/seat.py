@@ -205,6 +205,7 @@ class Seat:
             connections=[_connection(connection) for connection in feed.connections],
             backfill=backfill.standing(name) if backfill else None,
             change=feed.shape.named(now_ns),
+            route=feed.route,
         )
 
     def _look_at_detectors(self, now_ns: int) -> list[DetectorStanding]:

@@ -76,6 +76,7 @@ class FeedStanding(msgspec.Struct, frozen=True, kw_only=True):
     connections: list[ConnectionStanding]
     backfill: BackfillStanding | None = None  # None: switched off
     change: str = ""  # what is other about messages that could not be read lately
+    route: str = ""  # the address in use, where the venue's first one is silent
 
 
 class HistogramStanding(msgspec.Struct, frozen=True, kw_only=True):

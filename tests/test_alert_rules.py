@@ -86,6 +86,7 @@ CASES: list[tuple[str, str, Standing]] = [
      with_feed("okx_spot", backfill=backfill(mute_symbols=["BTCUSDT"]))),
     ("symbol_mute", "okx_spot",  # many at once have one cause, and are told once
      with_feed("okx_spot", backfill=backfill(mute_symbols=["A", "B", "C", "D"]))),
+    ("route_silent", "okx_spot", with_feed("okx_spot", route="wss://elsewhere/ws")),
     ("messages_changed", "okx_spot", with_feed("okx_spot", change="px became a number")),
     ("rest_times_differ", "okx_spot", with_feed("okx_spot", backfill=backfill(times_apart=1))),
     ("window_differs", "", standing(hour=HourStanding(comparisons=9, differences=1))),

@@ -16,11 +16,12 @@ from pumpwatch.capture.ledger import LATE_SUBSCRIPTION, Edge
 from pumpwatch.capture.pacing import Backoff, ConnectPacer
 from pumpwatch.capture.plan import plan_connections, rank, room_of, slots_max
 from pumpwatch.capture.roster import Changes, Roster
+from pumpwatch.capture.route import Route
 from pumpwatch.capture.slot import Slot
 from pumpwatch.config import FeedConfig
 from pumpwatch.errors import VenueError
 from pumpwatch.model import Instrument, InstrumentState
-from pumpwatch.venues.spec import FeedSpec, Rest, Target, connection_target
+from pumpwatch.venues.spec import FeedSpec, Rest, Target, connection_target, websocket_urls
 
 log = structlog.get_logger()
 
@@ -53,6 +54,9 @@ class FeedRun:
         feed.subscribe_anew = self._subscribe_anew
         feed.dial_now = self._dial_now
         feed.renew = self._renew
+        self._urls = websocket_urls(feed.spec, config) if feed.spec.token is None else ()
+        self._route = Route(len(self._urls))
+        feed.note_mute = self._route.note_mute
         self.roster = Roster(known)
         self.slots: list[Slot] = []
         self._spec: FeedSpec = feed.spec
@@ -81,7 +85,9 @@ class FeedRun:
     async def target(self) -> Target:
         """Where the next connection goes, when it is its turn. Raises VenueError."""
         await self._pacer.turn()
-        return await connection_target(self._spec, self._rest, self._config, self._rng)
+        return await connection_target(
+            self._spec, self._rest, self._config, self._rng, route=self._route.number
+        )
 
     async def run(self, on_listed: Callable[[FeedState], None]) -> None:
         """Record until ``stop``; what fails here fails for this feed only, and is tried again.
@@ -325,8 +331,22 @@ class FeedRun:
     async def _look(self) -> None:
         while True:
             self.feed.look()
+            self._look_at_route()
             self._renew_next()
             await trio.sleep(LOOK_S)
+
+    def _look_at_route(self) -> None:
+        """Another address for all connections where this one is silent, and symbols trade."""
+        feed = self.feed
+        if not self._route.is_doubted:
+            return
+        heard_ns = max(map(feed.heard_ns, feed.coverage.wanted), default=0)
+        if self._route.look(feed.clock.wall_ns(), heard_ns, feed.subscribed):
+            url = self._urls[self._route.number]
+            feed.route = url if self._route.number else ""
+            log.error("route_silent", feed=self._spec.name, tried=url,
+                      message="nothing comes from the address, though symbols trade")  # fmt: skip
+            self._renew()
 
     async def _ask_again(self) -> None:
         """Refusals are not for ever, least of all those of instruments that do not trade yet."""

@@ -81,6 +81,8 @@ class FeedState:
         self.subscribe_anew: Callable[[str], None] = lambda _: None  # who connects sets these
         self.dial_now: Callable[[], None] = lambda: None  # no pause more: the venue answers again
         self.renew: Callable[[], int] = lambda: 0  # another connection in each one's place
+        self.note_mute: Callable[[str], None] = lambda _: None  # it trades, and nothing comes
+        self.route = ""  # the address that is tried, where the first one is silent
         self.flight: FlightRecorder | None = None
         # Told of symbols that nothing carried before: from which moment on they are.
         self.on_carried: Callable[[FeedState, list[str], int], None] = lambda *_: None

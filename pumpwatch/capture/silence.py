@@ -254,6 +254,7 @@ class SilenceWatch:
         log.error("symbol_mute", feed=feed.spec.name, symbol=feed.instruments[name].symbol,
                   rows=rows, message="it trades, and nothing comes: subscribed anew")  # fmt: skip
         feed.ledger.cut(feed.spec, [feed.edge(name)], cause=SILENCE)
+        feed.note_mute(name)
         self.subscribe_mute_anew()
 
 

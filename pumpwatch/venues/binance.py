@@ -242,6 +242,7 @@ FUTURES = FeedSpec(
         b'"p":"63437.30","q":"0.003","X":"MARKET","m":false,"st":1}'
     ),
     websocket_url="wss://fstream.binance.com/public/ws",  # elsewhere @trade is acked, never sent
+    other_websocket_urls=("wss://fstream.binance.com/ws", "wss://fstream.binance.com/market/ws"),
     subscribe=SUBSCRIBE,
     read_reply=read_reply,
     keepalive=Keepalive(silence_s=240),  # the venue pings every 3 minutes

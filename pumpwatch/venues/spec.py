@@ -318,6 +318,7 @@ class FeedSpec(msgspec.Struct, frozen=True, kw_only=True):
     ids: TradeIds
     on_subscribing: OnSubscribing = OnSubscribing.NOTHING
     time_step_ns: int  # of the venue's trade times
+    other_websocket_urls: tuple[str, ...] = ()  # tried in turn where the first one is silent
     prelaunch_has_feed: bool = True  # False: a subscription before trading is (or may be) refused
 
     @property
@@ -326,16 +327,25 @@ class FeedSpec(msgspec.Struct, frozen=True, kw_only=True):
         return self.ids in (TradeIds.CONTIGUOUS, TradeIds.OBSERVED)
 
 
+def websocket_urls(spec: FeedSpec, config: FeedConfig) -> tuple[str, ...]:
+    """Addresses to be tried in turn; the settings' own has none of the venue's behind it."""
+    if config.websocket_url:
+        return (config.websocket_url, *config.other_websocket_urls)
+    return (spec.websocket_url, *(config.other_websocket_urls or spec.other_websocket_urls))
+
+
 async def connection_target(
-    spec: FeedSpec, rest: Rest, config: FeedConfig, rng: random.Random
+    spec: FeedSpec, rest: Rest, config: FeedConfig, rng: random.Random, *, route: int = 0
 ) -> Target:
     """Where the next connection of this feed goes; asks the venue where it must be asked.
+
+    ``route``: which of ``websocket_urls``.
 
     Raises VenueError. Where a token tells the address, ``websocket_url`` of the settings is not
     looked at.
     """
     if spec.token is None:
-        url = config.websocket_url or spec.websocket_url
+        url = websocket_urls(spec, config)[route]
         return Target(url=url, proxy_url=config.proxy_url, headers=spec.headers)
     body = await rest.post(spec, spec.token.path, weight=spec.token.weight)
     target = spec.token.read(body, spec.keepalive, rng)
