@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from pumpwatch.capture.feed_state import FeedState
 from pumpwatch.capture.overlap import Held
 from pumpwatch.capture.silence import SilenceWatch, run_comparisons
 from pumpwatch.capture.watermark_reads import WatermarkReader
+from pumpwatch.capture.witness_run import WitnessRun
 from pumpwatch.dashboard.actions import Action, ActionDesk
 from pumpwatch.errors import UsageError
 from pumpwatch.model import Gap
@@ -95,7 +97,9 @@ class HeldEverywhere:
 class Backfilling:
     """Closes the holes of all feeds, and looks for hidden ones."""
 
-    def __init__(self, daemon: Daemon, rest: RestClient, sql: Questions) -> None:
+    def __init__(
+        self, daemon: Daemon, rest: RestClient, sql: Questions, rng: random.Random
+    ) -> None:
         self._rest, self._sql, self._ledger = rest, sql, daemon.ledger
         held, config = HeldEverywhere(sql), daemon.config
         if not config.memory.window_s:  # no memory hour: what was just held must be known here
@@ -117,6 +121,14 @@ class Backfilling:
         self.wanted_coins: Callable[[], frozenset[str]] = lambda: listed_coins(daemon)
         self._queue = Backfill(self.feeds.values(), daemon.ledger, lambda: self.wanted_coins())
         self._compares = config.backfill.compare
+        self.witnesses = {
+            name: WitnessRun(
+                watch, watch.feed.spec.witness, config.feeds[name],
+                config.backfill.witness_symbols, rng,
+            )
+            for name, watch in self.watches.items()
+            if watch.feed.spec.witness is not None
+        }  # fmt: skip
 
     async def retry(self, *, gap_id: str = "", feed: str = "", only_open: bool = False) -> str:
         """Look at holes again now; returns what that was. Raises UsageError, ServerError."""
@@ -148,6 +160,7 @@ class Backfilling:
         """How one feed stands."""
         one, watch = self.feeds[feed], self.watches[feed]
         tally, now_s = one.asker.tally, trio.current_time()
+        witness = self.witnesses.get(feed)
         return BackfillStanding(
             requests=tally.asked,
             failures=tally.failed,
@@ -158,6 +171,8 @@ class Backfilling:
             withheld=watch.found,
             mute=watch.mute,
             mute_symbols=watch.mute_symbols(),
+            witness_told=0 if witness is None else witness.told,
+            witness_found=0 if witness is None else witness.found,
             unchecked_s={k: round(v, 1) for k, v in watch.unchecked_s(now_s).items()},
         )
 
@@ -183,6 +198,8 @@ class Backfilling:
             if self._compares:
                 watches = self.watches.values()
                 nursery.start_soon(run_comparisons, watches, lambda: self.wanted_coins())
+                for witness in self.witnesses.values():
+                    nursery.start_soon(witness.run)
 
 
 def offer_retry(desk: ActionDesk, backfilling: Callable[[], Backfilling | None]) -> None:

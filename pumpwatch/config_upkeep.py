@@ -17,6 +17,9 @@ class BackfillConfig(Section, frozen=True, kw_only=True):
     compare_s: Annotated[
         float, span(5, 3600, "s"), "each symbol's list is compared at least so often"
     ] = 60.0
+    witness_symbols: Annotated[
+        int, span(0, 50), "of Binance futures, whose other stream is heard, too; 0: none"
+    ] = 5
 
 
 class BackupConfig(Section, frozen=True, kw_only=True):

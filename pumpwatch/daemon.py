@@ -281,7 +281,7 @@ class Daemon:
             async with trio.open_nursery() as flusher:
                 flusher.start_soon(self._flush_loop)
                 if self.config.backfill.enabled:
-                    self.backfill = Backfilling(self, rest, sql)
+                    self.backfill = Backfilling(self, rest, sql, self._child_rng())
                     flusher.start_soon(self.backfill.run)
                 if self.config.archives.enabled:
                     self.archiving = Archiving(self, rest, sql)

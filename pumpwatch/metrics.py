@@ -237,6 +237,16 @@ METRICS: tuple[Metric, ...] = (
         read=_per_backfill(lambda b: b.mute),
     ),
     Metric(
+        name="witness_ids_total", kind="counter", labels=("feed",),
+        help="Newer ids that another stream of the venue told of.",
+        read=_per_backfill(lambda b: b.witness_told),
+    ),
+    Metric(
+        name="witness_mute_total", kind="counter", labels=("feed",),
+        help="Symbols that it found silent on ours.",
+        read=_per_backfill(lambda b: b.witness_found),
+    ),
+    Metric(
         name="symbols_unchecked", kind="gauge", labels=("feed",),
         help="Symbols whose comparison with REST is overdue.",
         read=_per_backfill(lambda b: len(b.unchecked_s)),

@@ -37,6 +37,8 @@ class BackfillStanding(msgspec.Struct, frozen=True, kw_only=True):
     withheld: int  # rows that a comparison found missing on an unbroken stream
     mute: int  # how often a symbol traded and nothing of it came
     mute_symbols: list[str]  # of which that is so now
+    witness_told: int = 0  # newer ids that another stream of the venue told of
+    witness_found: int = 0  # symbols that it found silent
     unchecked_s: dict[str, float]  # symbols whose comparison is overdue: since when there was none
 
 

@@ -72,7 +72,7 @@ SANS_IO = {
     "capture/subscriptions.py", "capture/ledger.py", "capture/open_gaps.py", "capture/ranges.py",
     "capture/coverage.py", "capture/watermarks.py", "capture/flight_frames.py",
     "capture/archive_fold.py", "capture/message_shape.py", "capture/overlap.py",
-    "capture/roster.py",
+    "capture/roster.py", "capture/route.py", "capture/id_witness.py",
     "capture/agreement.py", "store/segment.py", "store/progress.py", "store/window_model.py",
     "store/window_instruments.py", "store/window_cache.py", "store/retention_plan.py",
     "store/backup_manifest.py", "listing/window.py", "listing/certificate.py",

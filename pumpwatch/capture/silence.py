@@ -15,6 +15,7 @@ import structlog
 import trio
 
 from pumpwatch.capture.backfill import CHECK, FeedBackfill
+from pumpwatch.capture.feed_state import FeedState
 from pumpwatch.capture.mend_by_time import OVERLAP
 from pumpwatch.capture.overlap import CLOCKS_APART_NS, Listed, Mark, Match, passed_by
 from pumpwatch.errors import ServerError, VenueError
@@ -54,6 +55,15 @@ class SilenceWatch:
         self._unchecked_s: dict[str, float] = {}
         self._unchecked_until_s = -inf
         self._shown_ns: dict[str, int] = {}  # the newest row of the list before
+
+    @property
+    def feed(self) -> FeedState:
+        """Whose symbols are compared."""
+        return self._feed
+
+    def rate(self, name: str) -> float:
+        """Rows a second of a symbol."""
+        return self._backfill.rates(name)
 
     @property
     def budget_key(self) -> str:
@@ -245,6 +255,13 @@ class SilenceWatch:
         """The list begins amid what was kept back: what came before it nobody shows any more."""
         gap_id = self._feed.ledger.suspect(self._feed.spec, symbol, SILENCE, from_ns, reach_ns)
         self._backfill.asker.close_lost(gap_id, self._backfill.asker.reach)
+
+    def open_mute(self, name: str, rows: int) -> bool:
+        """Somebody else found that nothing of it comes; False where that is known already."""
+        if self._is_in_hand(self._feed.instruments[name].symbol):
+            return False
+        self._open_mute(name, rows)
+        return True
 
     def _open_mute(self, name: str, rows: int) -> None:
         """Nothing of it comes although it trades: a hole until it is subscribed anew."""

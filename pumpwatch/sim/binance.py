@@ -41,7 +41,7 @@ from pumpwatch.sim.venue import (
 )
 
 STREAMS_MAX = 1024
-RAW, WRAPPED = "raw", "wrapped"
+RAW, WRAPPED, AGGREGATED = "raw", "wrapped", "aggregated"
 SPOT_DECIMALS = 8
 RETRY_AFTER_S = 10
 WEIGHT_WINDOW_S = 60.0
@@ -63,6 +63,7 @@ class BinanceSession(Session):
     ) -> None:
         super().__init__(venue, dialect)
         self._market = venue.market
+        self._kind = "aggTrade" if dialect == venue.witness_dialect else "trade"
         self.keepalive = keepalive
         self._is_silent = is_silent  # the wrong route: acks, but no trade ever
         self._frames = Budget(venue.frames_per_s, 1.0)
@@ -128,7 +129,7 @@ class BinanceSession(Session):
             instrument = self._market.by_name.get(name.upper())
             if instrument is None or instrument.status not in ("trading", "prelaunch"):
                 continue
-            if kind == "trade" and name == name.lower():
+            if kind == self._kind and name == name.lower():
                 found.append(instrument)
         return found
 
@@ -190,8 +191,8 @@ class Binance(Venue):
         if kind not in ("ws", "stream") or not self.knows_route(route):
             return NOT_FOUND
         session = BinanceSession(
-            self, RAW if kind == "ws" else WRAPPED, self.keepalive,
-            is_silent=not self.sends_trades(route),
+            self, self.dialect_of(route, kind), self.keepalive,
+            is_silent=not self.sends_trades(route) and not self.sends_aggregates(route),
         )  # fmt: skip
         named = [*first.split("/"), *upgrade.query.get("streams", "").split("/")]
         return session.with_streams([name for name in named if name])
@@ -203,6 +204,14 @@ class Binance(Venue):
     def sends_trades(self, route: str) -> bool:
         """Whether ``@trade`` is on this route."""
         return True
+
+    def sends_aggregates(self, route: str) -> bool:
+        """Whether ``@aggTrade`` is, and nothing else of what is known here."""
+        return False
+
+    def dialect_of(self, route: str, kind: str) -> str:
+        """How messages are spelled there; ``kind``: ws or stream."""
+        return RAW if kind == "ws" else WRAPPED
 
     # --- REST
 
@@ -348,6 +357,7 @@ class BinanceFutures(Binance):
     name = "binance_futures"
     websocket_path = "/public/ws"
     styles = 3
+    witness_dialect = AGGREGATED
     kind_styles = {"insurance": 1, "adl": 2}  # noqa: RUF012
     frames_per_s = 10
     rest_prefix = "/fapi/v1/"
@@ -390,9 +400,25 @@ class BinanceFutures(Binance):
         """On the wrong route a stream is accepted and stays silent."""
         return route == "public"
 
+    def sends_aggregates(self, route: str) -> bool:
+        """The documented stream has the other route."""
+        return route == "market"
+
+    def dialect_of(self, route: str, kind: str) -> str:
+        """Aggregates are written in one way only."""
+        return AGGREGATED if route == "market" else super().dialect_of(route, kind)
+
     def row_text(self, instrument: Instrument, entry: Entry, dialect: str) -> str:
         """The shape of 2026-08; a few trades were not made on the book."""
         kind = ("MARKET", "INSURANCE_FUND", "ADL")[entry.style]
+        if dialect == AGGREGATED:  # each taker had one maker
+            return (
+                f'{{"e":"aggTrade","E":{EVENT_MS},"s":"{instrument.venue_symbol}","a":{NUMBER},'
+                f'"p":"{fixed(entry.price, entry.price_decimals)}",'
+                f'"q":"{fixed(entry.quantity, entry.quantity_decimals)}",'
+                f'"nq":"{fixed(entry.quantity, entry.quantity_decimals)}","f":{NUMBER},'
+                f'"l":{NUMBER},"T":{MS},"m":{"true" if entry.is_sell else "false"}}}'
+            )
         raw = (
             f'{{"e":"trade","E":{EVENT_MS},"T":{MS},"s":"{instrument.venue_symbol}","t":{NUMBER},'
             f'"p":"{fixed(entry.price, entry.price_decimals)}",'

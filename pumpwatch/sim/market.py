@@ -21,7 +21,7 @@ from pumpwatch.sim.frames import (
 from pumpwatch.sim.generate import SEQUENCE_STEP_MAX, Draw, Generator
 from pumpwatch.sim.instruments import Entry, Instrument, PriceWalk, Status, sum_of, unborn
 from pumpwatch.sim.opening import PAST_ENTRIES_MAX, past_ages, past_length, prepare, repeated
-from pumpwatch.sim.outgoing import Chunk, SharedStream, single_chunk
+from pumpwatch.sim.outgoing import Chunk, SharedStream, push_undelivered, single_chunk
 from pumpwatch.sim.recorded import read_samples
 from pumpwatch.sim.tape import NewRows, Tape, Trade
 from pumpwatch.sim.venue import Recorded, RecordedRow, Venue
@@ -257,8 +257,8 @@ class Market:
         tape.next_sequence[symbol] = max(*sequences, int(tape.next_sequence[symbol]))
         self._render(symbol)
         self.generator.fresh[symbol] = False
-        for name, dialect in self.dialects.items():
-            text = self.venue.spell(message.text, name)
+        for dialect in self._told_dialects():
+            text = self.venue.spell(message.text, dialect.name)
             dialect.send_text(symbol, text, batch, np.arange(len(batch)))
 
     def play_merged(self, symbol: int, count: int, now_ns: int) -> None:
@@ -293,6 +293,11 @@ class Market:
             for symbol in self._walks:
                 self._render_in(dialect, symbol)
         return self.dialects[name]
+
+    def _told_dialects(self) -> list[Dialect]:
+        """Those that deliver trades."""
+        witness = self.venue.witness_dialect
+        return [one for name, one in self.dialects.items() if name != witness]
 
     def _new_entries(self, symbol: int) -> None:
         """New prices and quantities for a symbol; after some generations the old ones again."""
@@ -381,7 +386,9 @@ class Market:
 
     def _send(self, draw: Draw, now_ns: int) -> None:
         split = self.filter.split(draw.batch, now_ns)
-        for dialect in self.dialects.values():
+        if (witness := self.dialects.get(self.venue.witness_dialect or "-")) is not None:
+            witness.send(draw, self.keys, self.offsets, push=push_undelivered)
+        for dialect in self._told_dialects():
             if split is None:
                 dialect.send(draw, self.keys, self.offsets)
                 continue

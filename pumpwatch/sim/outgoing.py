@@ -8,7 +8,7 @@ import struct
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import trio
@@ -59,6 +59,14 @@ def single_chunk(text: str, count: int = 0, told: Callable[[Ints], None] | None 
     data = frame(text)
     told = told or (lambda rows: None)
     return Chunk(data, np.array([len(data)]), np.array([count]), told, np.arange(count), None)
+
+
+def push_undelivered(link: SharedStream, chunk: Chunk) -> None:
+    """Frames that tell of a batch's trades, and are not the stream that has to bring them."""
+    nothing = np.zeros(0, dtype=np.int64)
+    link.push(replace(
+        chunk, rows_until=np.zeros_like(chunk.rows_until), told=lambda rows: None, rows=nothing
+    ))  # fmt: skip
 
 
 class SharedStream(trio.abc.Stream):

@@ -70,11 +70,11 @@ class ReplayMarket(Market):
         tape.next_number[symbol] = max(int(tape.next_number[symbol]), max(numbers) + 1)
         latest = max(told.sequence_number for told in rows)
         tape.next_sequence[symbol] = max(int(tape.next_sequence[symbol]), latest)
-        for name, dialect in self.dialects.items():
+        for dialect in self._told_dialects():
             if message.text:
-                text = self.venue.spell(message.text, name)
+                text = self.venue.spell(message.text, dialect.name)
             else:
-                text = message_text(self.venue, instrument, rows, entries, name)
+                text = message_text(self.venue, instrument, rows, entries, dialect.name)
             dialect.send_text(symbol, text, batch, np.arange(len(rows)))
 
 

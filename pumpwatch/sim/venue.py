@@ -245,6 +245,7 @@ class Venue:
     name: str
     flow: Flow
     dialects: tuple[str, ...] = ("",)
+    witness_dialect: str | None = None  # tells of every trade, whatever the stream keeps back
     styles = 1  # variants of the message; 0 is the usual one
     greeting: Literal["nothing", "latest", "snapshot"] = "nothing"
     long_decimals_max = 8  # decimals of quantities with very many digits; 0: none such

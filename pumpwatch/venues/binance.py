@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from pumpwatch._fast import parse_binance
 from pumpwatch.venues import archives
 from pumpwatch.venues.listing import (
@@ -30,6 +32,7 @@ from pumpwatch.venues.rest_trades import (
 from pumpwatch.venues.spec import (
     Allowance,
     FeedSpec,
+    IdsTold,
     Keepalive,
     Listed,
     ListPage,
@@ -44,6 +47,7 @@ from pumpwatch.venues.spec import (
     TradeIds,
     TradePage,
     VolumeRequest,
+    WitnessStream,
     id_text,
 )
 
@@ -175,6 +179,31 @@ SUBSCRIBE = Subscribe(
 )
 CONNECTS = Allowance(key="binance_connects", units=200, per_s=300, burst=50)  # of 300
 
+
+class _Aggregated(msgspec.Struct):
+    event: str = msgspec.field(name="e")
+    symbol: str = msgspec.field(name="s")
+    first_id: int = msgspec.field(name="f")
+    last_id: int = msgspec.field(name="l")
+
+
+def read_aggregated(message: bytes) -> IdsTold | None:
+    """``@aggTrade``: first and last id of the trades that it merges; None for anything else."""
+    try:
+        found = msgspec.json.decode(message, type=_Aggregated)
+    except msgspec.MsgspecError:
+        return None
+    if found.event != "aggTrade" or found.first_id > found.last_id:
+        return None
+    return IdsTold(found.symbol, found.first_id, found.last_id)
+
+
+# Documented, on the route where @trade is silent; it leaves out RPI, insurance and ADL.
+AGGREGATED = WitnessStream(
+    replaced="/public/", by="/market/", read=read_aggregated,
+    subscribe=msgspec.structs.replace(SUBSCRIBE, arg='"{symbol}@aggTrade"'),
+)  # fmt: skip
+
 SPOT = FeedSpec(
     name="binance_spot",
     exchange="binance",
@@ -242,6 +271,7 @@ FUTURES = FeedSpec(
         b'"p":"63437.30","q":"0.003","X":"MARKET","m":false,"st":1}'
     ),
     websocket_url="wss://fstream.binance.com/public/ws",  # elsewhere @trade is acked, never sent
+    witness=AGGREGATED,
     other_websocket_urls=("wss://fstream.binance.com/ws", "wss://fstream.binance.com/market/ws"),
     subscribe=SUBSCRIBE,
     read_reply=read_reply,

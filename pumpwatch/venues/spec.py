@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -281,6 +281,29 @@ class TokenRequest(msgspec.Struct, frozen=True, kw_only=True):
     read: Callable[[bytes, Keepalive, random.Random], Target]  # raises VenueError
 
 
+class IdsTold(NamedTuple):
+    """There are trades with these ids."""
+
+    venue_symbol: str
+    first_id: int
+    last_id: int
+
+
+class WitnessStream(msgspec.Struct, frozen=True, kw_only=True):
+    """Another stream of the venue, that tells which ids there are, on an address beside ours."""
+
+    replaced: str  # part of websocket_url
+    by: str
+    subscribe: Subscribe
+    read: Callable[[bytes], IdsTold | None]  # None: the message is something else
+
+    def url_beside(self, websocket_url: str) -> str:
+        """Where it is; empty where the address is not as expected."""
+        if self.replaced not in websocket_url:
+            return ""
+        return websocket_url.replace(self.replaced, self.by)
+
+
 class FeedSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One feed. Numbers are the venue's limits or stay well below them."""
 
@@ -318,6 +341,7 @@ class FeedSpec(msgspec.Struct, frozen=True, kw_only=True):
     ids: TradeIds
     on_subscribing: OnSubscribing = OnSubscribing.NOTHING
     time_step_ns: int  # of the venue's trade times
+    witness: WitnessStream | None = None
     other_websocket_urls: tuple[str, ...] = ()  # tried in turn where the first one is silent
     prelaunch_has_feed: bool = True  # False: a subscription before trading is (or may be) refused
 

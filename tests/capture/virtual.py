@@ -27,6 +27,7 @@ from pumpwatch.capture.feed_state import FeedState
 from pumpwatch.capture.ledger import Ledger
 from pumpwatch.capture.pacing import ConnectPacer
 from pumpwatch.capture.silence import SilenceWatch, run_comparisons
+from pumpwatch.capture.witness_run import WitnessRun
 from pumpwatch.config import Config
 from pumpwatch.drills.faulted import CALM_S, Names, Planner
 from pumpwatch.drills.holes import Holes, judge_holes
@@ -118,6 +119,8 @@ class VirtualDesk:
         for feed in self.feeds:
             feed.road.recent = self.recent
         self.has_backfill, self.compares = has_backfill, compares
+        self.witness_symbols = 0
+        self.witnesses: list[WitnessRun] = []
         self._venues: trio.Nursery
         monkeypatch.setattr(connection, "open_stream", self._dial)
 
@@ -175,6 +178,18 @@ class VirtualDesk:
             if self.compares:
                 watches = [SilenceWatch(one, self.config.backfill.compare_s) for one in backfills]
                 nursery.start_soon(run_comparisons, watches, frozenset)
+                self._listen(nursery, watches)
+
+    def _listen(self, nursery: trio.Nursery, watches: Sequence[SilenceWatch]) -> None:
+        for watch in watches:
+            spec = watch.feed.spec
+            if spec.witness is not None and self.witness_symbols:
+                run = WitnessRun(
+                    watch, spec.witness, self.config.feeds[spec.name], self.witness_symbols,
+                    self.rng,
+                )  # fmt: skip
+                self.witnesses.append(run)
+                nursery.start_soon(run.run)
 
     async def until(self, condition: Callable[[], bool], within_s: float) -> bool:
         """False: it did not come about in that time."""

@@ -501,3 +501,33 @@ async def test_the_rate_of_trading_is_set_from_outside(autojump_clock: object) -
         assert await came() > slow
         assert await rate(b"fast") == 400
         nursery.cancel_scope.cancel()
+
+
+async def test_aggregates_tell_of_what_the_stream_keeps_back(
+    tmp_path: Path, autojump_clock: object
+) -> None:
+    """And deliver nothing: the truth says of each trade whether ``@trade`` brought it."""
+    feed = "binance_futures"
+    async with simulator(settings_of(feed), tmp_path) as stage, trio.open_nursery() as nursery:
+        client, (name, *_) = await subscribed(stage, feed, nursery)
+        witness = await stage.connect(feed, path="/market/ws")
+        ask = {"method": "SUBSCRIBE", "params": [f"{name.lower()}@aggTrade"], "id": 1}
+        await witness.say(ask)
+        await trio.sleep(0.1)
+        play(stage, feed, "withhold", symbol=name, seconds=2.0)
+        await stage.trade(6.0)
+        await stage.close()
+        truth = stage.truth(everything=True)
+        nursery.cancel_scope.cancel()
+    told = [json.loads(text) for text in witness.texts if '"aggTrade"' in text]
+    mine = truth.filter(pl.col("venue_symbol") == name)
+    firsts = [one["f"] for one in told]
+    assert firsts == [one["l"] for one in told]
+    assert firsts == list(range(firsts[0], firsts[-1] + 1))
+    assert set(firsts) <= {int(one) for one in mine["trade_id"]}
+    withheld = mine.filter("withheld")
+    assert len(withheld) > 10
+    assert not withheld["delivered"].any()
+    assert {int(one) for one in withheld["trade_id"]} <= set(firsts)
+    got = {json.loads(text)["t"] for text in client.texts if '"e":"trade"' in text}
+    assert got.isdisjoint(int(one) for one in withheld["trade_id"])

@@ -203,6 +203,14 @@ def test_binance_futures_are_silent_on_the_wrong_route(path: str, exchange: Exch
     assert subscribed(say(session, request)) == ["BTCUSDT"]
 
 
+def test_binance_futures_have_aggregates_on_the_other_route(exchange: Exchange) -> None:
+    request = {"method": "SUBSCRIBE", "params": ["btcusdt@aggTrade"], "id": 1}
+    session = open_session(exchange, "binance_futures", "/market/ws")
+    assert subscribed(say(session, request)) == ["BTCUSDT"]
+    session = open_session(exchange, "binance_futures", "/public/ws")
+    assert subscribed(say(session, request)) == []
+
+
 def test_binance_streams_may_stand_in_the_url(exchange: Exchange) -> None:
     session = open_session(
         exchange, "binance_spot", "/stream", streams="btcusdt@trade/ethusdt@trade"

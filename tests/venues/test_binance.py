@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from pumpwatch.errors import VenueError
-from pumpwatch.venues.binance import FUTURES, SPOT, read_reply
-from pumpwatch.venues.spec import FeedSpec, Listed, Reply, ReplyKind
+from pumpwatch.venues import FEEDS
+from pumpwatch.venues.binance import FUTURES, SPOT, read_aggregated, read_reply
+from pumpwatch.venues.spec import FeedSpec, IdsTold, Listed, Reply, ReplyKind
 from tests.venues.sample_replies import by_symbol, replies, rest_body
 
 MALFORMED = "2 Invalid request: streams must be an array"
@@ -142,6 +143,34 @@ def test_an_answer_without_a_list_is_an_error_that_names_the_feed(
 def test_symbols_are_asked_for_in_lower_case() -> None:
     text = SPOT.subscribe.render(("BTCUSDT", "币安人生USDT"), 7, 0)
     assert text == '{"method":"SUBSCRIBE","params":["btcusdt@trade","币安人生usdt@trade"],"id":7}'
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (b'{"e":"aggTrade","E":1785701708157,"s":"BTCUSDT","a":3,"p":"1.5","q":"2","nq":"2",'
+         b'"f":7947574407,"l":7947574410,"T":1785701708156,"m":false}',
+         IdsTold("BTCUSDT", 7_947_574_407, 7_947_574_410)),
+        (b'{"e":"aggTrade","s":"BTCUSDT","f":5,"l":4}', None),
+        (b'{"e":"trade","s":"BTCUSDT","t":5}', None),
+        (b'{"result":null,"id":1}', None), (b"[]", None), (b"\xff", None), (b"", None),
+        (b'{"e":"aggTrade","s":"BTCUSDT","f":"5","l":"6"}', None),
+    ],
+)  # fmt: skip
+def test_aggregated_trades_tell_which_ids_there_are(
+    message: bytes, expected: IdsTold | None
+) -> None:
+    assert read_aggregated(message) == expected
+
+
+def test_the_witness_is_beside_the_public_route_or_nowhere() -> None:
+    witness = FUTURES.witness
+    assert witness is not None
+    assert witness.url_beside(FUTURES.websocket_url) == "wss://fstream.binance.com/market/ws"
+    assert witness.url_beside("wss://fstream.binance.com/ws") == ""
+    text = witness.subscribe.render(("BTCUSDT", "1000PEPEUSDT"), 1, 0)
+    assert json.loads(text)["params"] == ["btcusdt@aggTrade", "1000pepeusdt@aggTrade"]
+    assert all(one.witness is None for one in FEEDS if one is not FUTURES)
 
 
 def test_futures_trades_are_on_the_public_route_only() -> None:
