@@ -514,7 +514,7 @@ async def test_aggregates_tell_of_what_the_stream_keeps_back(
         ask = {"method": "SUBSCRIBE", "params": [f"{name.lower()}@aggTrade"], "id": 1}
         await witness.say(ask)
         await trio.sleep(0.1)
-        play(stage, feed, "withhold", symbol=name, seconds=2.0)
+        play(stage, feed, "withhold", symbol=name, rows=12)
         await stage.trade(6.0)
         await stage.close()
         truth = stage.truth(everything=True)
