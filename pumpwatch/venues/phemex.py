@@ -19,7 +19,6 @@ from pumpwatch.venues.listing import (
     plain,
     read_entries,
     sample,
-    status_among,
     text,
 )
 from pumpwatch.venues.rest_trades import (
@@ -133,7 +132,7 @@ def _read_pair(entry: Entry, scales: Mapping[str, int]) -> Listed:
         venue_symbol=text(entry, "symbol"),
         base=_coin(base),
         quote=quote,
-        status=status_among(entry, "status", STATUSES),
+        status=_status(entry),
         contract_value=plain(Decimal(1).scaleb(-scales[base])),
         price_exponent=-scales[quote],
         starts_s=int(approximate(entry, "listTime")) // 1000,
@@ -149,9 +148,14 @@ def _read_perpetual(entry: Entry) -> Listed | None:
         venue_symbol=text(entry, "symbol"),
         base=_coin(text(entry, "baseCurrency")),
         quote=quote,
-        status=status_among(entry, "status", STATUSES),
+        status=_status(entry),
         starts_s=int(approximate(entry, "listTime")) // 1000,
     )
+
+
+def _status(entry: Entry) -> Status:
+    """Two words were seen; any other means that it does not trade now, and may again, or will."""
+    return STATUSES.get(text(entry, "status"), "halted")
 
 
 def _coin(currency: str) -> str:

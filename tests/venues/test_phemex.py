@@ -195,9 +195,16 @@ def test_statuses(status: str, ours: str) -> None:
     assert read_perpetual_list(answer).listed[0].status == ours
 
 
-def test_a_status_that_is_not_known_is_named() -> None:
-    page = read_spot_list(products([pair("sOLUSDT", "OL", status="Resting")]))
-    assert (page.listed, page.refused) == ([], ["sOLUSDT: status is 'Resting'"])
+def test_a_status_that_is_not_known_is_none_of_trading() -> None:
+    """It may come before the first trade, or in between: the instrument is there."""
+    answer = products([pair("sOLUSDT", "OL", status="Preview")],
+                      [perpetual("SOLUSDT", "SOL", status="Resting")])  # fmt: skip
+    for spec in (SPOT, FUTURES):
+        page = spec.instruments.read(answer)
+        assert ([one.status for one in page.listed], page.refused) == (["halted"], [])
+    for word in (None, 3, [], ""):
+        page = SPOT.instruments.read(products([pair("sOLUSDT", "OL", status=word)], []))
+        assert (page.listed, len(page.refused)) == ([], 1)
 
 
 def test_broken_entries_are_named_and_the_others_read() -> None:
