@@ -114,7 +114,7 @@ def judge_holes(
         .iter_rows()
     }
     for one in played:
-        _judge_fault(found, one, names, by_symbol)
+        _judge_fault(found, one, names, by_symbol, played)
     return found
 
 
@@ -181,6 +181,7 @@ def _judge_fault(
     one: Played,
     names: dict[tuple[str, str], str],
     by_symbol: dict[tuple[str, str], _Symbol],
+    played: Sequence[Played],
 ) -> None:
     """A fault that lost something has a row for each symbol; where nothing ends, ids must tell."""
     fault, is_lossy, misses = one.fault, False, []
@@ -194,7 +195,7 @@ def _judge_fault(
         if fault.kind in HIDDEN - LINKS:
             lost &= rows.is_hidden
         elif fault.feed not in BY_ID:  # what another fault kept back at the time is that one's
-            lost &= ~rows.is_hidden
+            lost &= ~(rows.is_hidden | _in_silence(fault.feed, symbol, rows, played))
         if not lost.any():
             continue
         is_lossy = True

@@ -88,6 +88,10 @@ def test_what_one_fault_kept_back_is_not_held_against_another_of_the_time() -> N
     faults = played("thin", "phemex_spot") + played("late", "phemex_spot")
     found = judge_holes(all_rows, stored(all_rows, {4}), [], faults)
     assert (found.lossy, found.noticed, found.overlooked, found.beyond) == (0, 0, [], 1)
+    silent = truth("phemex_spot", unsent={4})
+    faults = played("half_open", "phemex_spot") + played("late", "phemex_spot")
+    found = judge_holes(silent, stored(silent, {4}), [], faults)
+    assert (found.lossy, found.noticed, found.overlooked, found.beyond) == (0, 0, [], 1)
     # What was not kept back is the cut's own.
     cut = truth("phemex_spot", unsent={4})
     found = judge_holes(cut, stored(cut, {4}), [], played("cut", "phemex_spot"))
