@@ -23,6 +23,7 @@ from pumpwatch.venues.spec import Target
 
 log = structlog.get_logger()
 
+ALONE_MAX = 20  # refused symbols of a connection that are asked for one by one
 MUTE_S = 30.0  # a connection is so old before it is replaced for bringing nothing of a symbol
 STEADY_S = 60.0  # a connection that lived this long starts again without a penalty
 HANDOVER_S = 30.0  # for every symbol that trades to come on the successor, too
@@ -76,9 +77,16 @@ class Slot:
         self._show_wanted()
 
     def ask_again(self, venue_symbols: Iterable[str]) -> None:
-        """Members that the venue refused; it may have changed its mind."""
+        """Members that the venue refused; it may have changed its mind.
+
+        A few are asked for one by one: where one that begins to trade waited for the refusals of
+        the others, its first trades would run out of the venue's list.
+        """
+        names = sorted(name for name in venue_symbols if name in self.members)
+        parts = [[name] for name in names] if len(names) <= ALONE_MAX else [names]
         for life in self._lives[-1:]:
-            life.connection.add(name for name in venue_symbols if name in self.members)
+            for some in parts:
+                life.connection.add(some)
 
     def replace(self, mute: str) -> None:
         """Nothing of a member comes, though it trades: another connection takes over.

@@ -6,6 +6,7 @@ import json
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from trio.testing import MockClock, memory_stream_pair
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 
 from pumpwatch.capture import connection
-from pumpwatch.capture.slot import MUTE_S, OVERLAP_S_MIN, Slot
+from pumpwatch.capture.slot import ALONE_MAX, MUTE_S, OVERLAP_S_MIN, Slot
 from pumpwatch.errors import VenueError
 from pumpwatch.venues.spec import FeedSpec, Target
 from tests._fast.driving import binance_trade
@@ -476,3 +477,15 @@ async def test_a_mute_symbol_gets_another_connection_and_its_hole_an_end(
         assert len(stage.dials_s) == 2
 
     await Stage(monkeypatch).play(script)
+
+
+@pytest.mark.parametrize("count", [1, ALONE_MAX, ALONE_MAX + 1])
+def test_a_few_refused_ones_are_asked_for_one_by_one(count: int) -> None:
+    """One that begins to trade does not wait for the refusals of the others."""
+    names = [f"C{number:02d}USDT" for number in range(count)]
+    rig = Rig(feed_spec(), names)
+    slot = Slot(1, rig.feed, None, random.Random(1), trio.Event(), rig.instruments)  # type: ignore[arg-type]
+    asked: list[list[str]] = []
+    slot._lives = [SimpleNamespace(connection=SimpleNamespace(add=asked.append))]  # type: ignore[list-item]
+    slot.ask_again({*names, "GONEUSDT"})
+    assert asked == ([[name] for name in names] if count <= ALONE_MAX else [names])
