@@ -160,6 +160,8 @@ class SilenceWatch:
             return  # backfill reads the same list
         page, asker = feed.spec.recent, self._backfill.asker
         since_ns = feed.coverage.since_ns(name)
+        if not since_ns:
+            return  # it was cut between its choice and its turn
         asked_ns = feed.clock.wall_ns()
         # Behind with reading, we hold it against nobody that rows lie unread in the socket.
         read_ns = min(asked_ns, feed.coverage.proof_ns(name))

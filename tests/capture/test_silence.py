@@ -49,6 +49,17 @@ async def test_one_withheld_row_opens_a_hole_and_is_filled(feed: str) -> None:
 
 
 @pytest.mark.parametrize("feed", WITHOUT_COUNT + COUNTING)
+async def test_what_is_not_carried_any_more_when_its_turn_comes_is_not_asked_for(feed: str) -> None:
+    """As in an end that was ordered: no hole is opened for it, as the next start does that."""
+    desk, watch = watched(feed)
+    desk.feed.coverage.leave(desk.connection, [desk.form.venue_symbol])
+    asked = desk.backfill.asker.tally.asked
+    await watch.check(desk.form.venue_symbol, 0.0)
+    assert desk.backfill.asker.tally.asked == asked
+    assert desk.holes == []
+
+
+@pytest.mark.parametrize("feed", WITHOUT_COUNT + COUNTING)
 async def test_a_whole_stream_shows_nothing(feed: str) -> None:
     desk, watch = watched(feed)
     desk.venue.trades += made(11)  # under way: made a moment ago
