@@ -72,6 +72,7 @@ class FeedRun:
         self._statuses = {
             one.instrument.venue_symbol: one.instrument.status for one in self.roster.known()
         }  # of all that any list named
+        self._awaited: set[str] = set()  # did not trade when they were placed, and are not carried
         self._gone: dict[str, tuple[int, float]] = {}  # rows then, and since when there was no more
         if config.redundancy > 1:
             feed.agreement = Agreement()
@@ -206,6 +207,8 @@ class FeedRun:
 
     def _want(self, instruments: Iterable[Instrument]) -> None:
         """What trades must be carried; what does not yet, where the venue can send it."""
+        instruments = list(instruments)
+        self._awaited.update(one.venue_symbol for one in instruments if one.status == "prelaunch")
         self.feed.want(
             one.venue_symbol
             for one in instruments
@@ -353,9 +356,11 @@ class FeedRun:
         next_s = trio.current_time() + REFUSED_RETRY_S
         while True:
             await trio.sleep(EARLY_RETRY_S)
-            names = set(self.feed.refused)
+            coverage, names = self.feed.coverage, set(self.feed.refused)
+            # Until it is carried, not until the list says that it trades: that may come first.
+            self._awaited = {name for name in self._awaited if not coverage.since_ns(name)}
             if trio.current_time() < next_s:
-                names -= self.feed.coverage.wanted
+                names -= coverage.wanted - self._awaited
             else:
                 next_s += REFUSED_RETRY_S
             for slot in self.slots:

@@ -337,9 +337,10 @@ async def test_gone_ones_are_left_after_their_last_trade_and_make_room(
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("list_is_first", [False, True])  # to say that it trades
 @pytest.mark.parametrize("status", ["prelaunch", "halted"])  # new, and not trading, is about to
 async def test_a_venue_that_refuses_before_the_first_trade_is_asked_until_it_takes_it(
-    status: str, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+    status: str, list_is_first: bool, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
 ) -> None:
     stage = Stage(monkeypatch, *names(2), prelaunch_has_feed=False)
 
@@ -349,7 +350,10 @@ async def test_a_venue_that_refuses_before_the_first_trade_is_asked_until_it_tak
         stage.venue.refused.add("NEWUSDT")
         await trio.sleep(60)
         assert (stage.feed.subscribed, stage.feed.wanted) == (2, 2)  # it is not missing yet
-        stage.venue.refused.clear()  # it begins to trade before the list says so
+        if list_is_first:
+            stage.venue.listed["NEWUSDT"] = {"status": "trading"}
+            await trio.sleep(LIST_S_MIN + 1)
+        stage.venue.refused.clear()
         await trio.sleep(EARLY_RETRY_S + 1)
         assert await stage.venue.trade("NEWUSDT", 1) == 1
         stage.venue.listed["NEWUSDT"] = {"status": "trading"}
@@ -359,9 +363,11 @@ async def test_a_venue_that_refuses_before_the_first_trade_is_asked_until_it_tak
     with capture_logs() as logs:
         await stage.play(script)
     # Between the last refusal and the acceptance it may have traded.
-    assert stage.holes() == [("NEWUSDT", "late_subscription", True)]
+    cause = "refused" if list_is_first else "late_subscription"
+    assert stage.holes() == [("NEWUSDT", cause, True)]
     (gap,) = stage.rig.side.ledger
-    assert gap.to_ns - gap.from_ns <= (EARLY_RETRY_S + 1) * 1e9 + PROOF_LAG_NS
+    late_s = LIST_S_MIN + 1 if list_is_first else 0.0
+    assert gap.to_ns - gap.from_ns <= (late_s + EARLY_RETRY_S + 1) * 1e9 + PROOF_LAG_NS
     assert sum(line["event"] == "symbol_refused" for line in logs) == 1
 
 
