@@ -158,6 +158,7 @@ async def test_every_row_of_a_cut_comes_back(tmp_path: Path) -> None:
             await trio.sleep(2)
             await quiet(daemon, simulator)
         document = await daemon.until(is_mended, "mended", MEND_S_MAX)
+        await until_closed(daemon)
         holes = await holes_of(daemon)
         states = Counter((feed, row["state"]) for (feed, _), rows in holes.items() for row in rows)
         assert not any(state == "lost" for _, state in states), states
