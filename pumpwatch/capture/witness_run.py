@@ -36,7 +36,7 @@ CONNECT_TIMEOUT_S = 15.0
 RETRY_S_MAX = 300.0
 MESSAGE_BYTES_MAX = 64 * 1024
 FAILURES = (VenueError, HandshakeError, ConnectionClosed, OSError, trio.TooSlowError,
-            trio.BrokenResourceError)  # fmt: skip
+            trio.BrokenResourceError, trio.ClosedResourceError)  # fmt: skip
 
 
 class WitnessRun:

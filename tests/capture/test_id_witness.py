@@ -126,3 +126,23 @@ def test_a_stream_that_falls_silent_is_found_within_seconds(
     else:
         assert took_s[0] > 30
     assert {gap.symbol for gap in desk.side.ledger if gap.cause == "silence"} == {"BTCUSDT"}
+
+
+def test_a_witness_that_is_cut_comes_again_and_holds_nobody_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cut takes every connection of the feed, its own too."""
+    told: list[int] = []
+
+    async def script(desk: VirtualDesk) -> None:
+        await trio.sleep(60)
+        (run,) = desk.witnesses
+        told.append(run.told)
+        desk.exchange.faults.give([Fault(feed=FEED, kind="cut", at_s=0.0)], trio.current_time())
+        await trio.sleep(120)
+        told.append(run.told)
+        assert desk.is_subscribed
+
+    desk = listen(monkeypatch, tmp_path, script)
+    assert told[1] > told[0] + 500, told
+    assert desk.witnesses[0].found == 0
