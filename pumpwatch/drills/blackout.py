@@ -27,6 +27,7 @@ from pumpwatch.venues import FEEDS_BY_NAME
 
 SHARE_MIN = 0.95  # of the most that could be had
 SYMBOLS, SYMBOLS_OF_MANY = 40, 475  # a feed; 475 make 5,700 in all
+BUDGET_S_A_SYMBOL = 3.0  # Phemex: 80 lists a minute for two feeds take half of that
 MANY_FROM_S = 30  # so long an outage is played with many
 DEPTH_ROWS = 65_536  # of histories by id
 SECOND_NS = 10**9
@@ -37,7 +38,9 @@ async def run(order: Order) -> Outcome:
     outcome = Outcome()
     symbols = SYMBOLS_OF_MANY if order.count >= MANY_FROM_S else SYMBOLS
     arguments = ["--symbols", str(symbols), "--depth", str(DEPTH_ROWS)]
-    run = await play_faults(order, outcome, plan_blackout, arguments)
+    run = await play_faults(
+        order, outcome, plan_blackout, arguments, budgets_s=BUDGET_S_A_SYMBOL * symbols
+    )
     expect_told(outcome, run)
     expect_closed(outcome, run.gaps)
     most, got = reachable(run.truth, run.played), recovered(run.truth, run.stored)

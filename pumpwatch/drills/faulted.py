@@ -62,8 +62,12 @@ async def play_faults(
     *,
     toml: str = "",
     meanwhile: Meanwhile | None = None,
+    budgets_s: float = 0.0,
 ) -> FaultedRun:
-    """Record, play the plan, wait until nothing is open any more, hold all against the truth."""
+    """Record, play the plan, wait until nothing is open any more, hold all against the truth.
+
+    ``budgets_s``: so long the venues' budgets alone may hold up the closing.
+    """
     rng = random.Random(order.seed)
     if order.with_backfill and not order.with_comparisons:
         toml += NO_COMPARISONS
@@ -82,7 +86,7 @@ async def play_faults(
         await trio.sleep(CALM_S)
         closing_s_max = 0.0  # without backfill nobody closes what ids do not
         if order.with_backfill:
-            closing_s_max = CLOSING_S_MAX + CLOSING_S_A_FAULT * order.count
+            closing_s_max = CLOSING_S_MAX + CLOSING_S_A_FAULT * order.count + budgets_s
         status = await settle_holes(outcome, simulator, daemon, closing_s_max)
         # In this order: a hole that backfill closes meanwhile is not yet called filled here.
         gaps = await read_ledger(outcome, daemon)

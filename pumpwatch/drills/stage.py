@@ -159,11 +159,13 @@ def parsed_rows(document: dict[str, Any]) -> int:
     return sum(int(feed["parsed"]) for feed in document["feeds"])
 
 
-async def settle(daemon: DaemonProcess, simulator: Simulator) -> dict[str, Any]:
+async def settle(
+    daemon: DaemonProcess, simulator: Simulator, within_s: float = SETTLE_S_MAX
+) -> dict[str, Any]:
     """End the trading, wait until all that was delivered is read and applied; the last status."""
     await simulator.stop_generating()
     await daemon.until(is_subscribed, "subscribed")
-    with trio.move_on_after(SETTLE_S_MAX):
+    with trio.move_on_after(within_s):
         while True:
             before = await daemon.until(bool, "looking")
             await trio.sleep(QUIET_S)
@@ -172,7 +174,7 @@ async def settle(daemon: DaemonProcess, simulator: Simulator) -> dict[str, Any]:
                 continue  # it has not looked since
             if parsed_rows(before) == parsed_rows(after) and not after["store"]["pending_rows"]:
                 return after
-    raise DrillError(f"not settled within {SETTLE_S_MAX:g} s: {daemon.status()}")
+    raise DrillError(f"not settled within {within_s:g} s: {daemon.status()}")
 
 
 def is_subscribed(document: dict[str, Any]) -> bool:

@@ -15,7 +15,7 @@ from pumpwatch.config import FEED_NAMES
 from pumpwatch.demo import Simulator
 from pumpwatch.drills.holes import Holes, judge_holes
 from pumpwatch.drills.outcome import Order, Outcome
-from pumpwatch.drills.stage import DaemonProcess, settle
+from pumpwatch.drills.stage import SETTLE_S_MAX, DaemonProcess, settle
 from pumpwatch.model import Gap
 from pumpwatch.sim.faults import Played
 from pumpwatch.sim.truth import load_truth
@@ -40,7 +40,7 @@ async def settle_holes(
 
     Returns the daemon's last word.
     """
-    await settle(daemon, simulator)
+    await settle(daemon, simulator, SETTLE_S_MAX + closing_s_max)  # rows come while holes close
     with trio.move_on_after(closing_s_max):
         await daemon.until(lambda now: not open_holes(now), "closed", closing_s_max + 1)
     last = await settle(daemon, simulator)
