@@ -60,12 +60,9 @@ from pumpwatch.store.scratch_server import SERVER_FOLDER
 from pumpwatch.store.server import ServerAddress, read_runtime, running_address
 from pumpwatch.store.server_process import find_leftovers
 from pumpwatch.store.sql import Sql
+from pumpwatch.store.window_reader import ROW_SQL, ROWS_MAX
 from pumpwatch.tally import compare, fetch_stored
 
-COLUMNS = (
-    "timestamp, exchange, market_type, symbol, side, price, quantity, trade_id, sequence_number,"
-    " received_at, origin, kind"
-)
 WINDOWS = 300
 AROUND_S = 20
 NICE = -15  # while windows are timed: on a busy machine they would measure the others
@@ -149,7 +146,7 @@ async def _partition(sql: Sql, start_ns: int) -> Any:
 async def _windows(
     address: ServerAddress, hour_ns: int, span_ns: int, server_pid: int
 ) -> dict[str, float]:
-    """Of random coins at random moments, ±20 s, all feeds, as the command line asks."""
+    """Of random coins at random moments, ±20 s, all feeds, by the statement of every window."""
     with preferred(server_pid, os.getpid()):
         return await trio.to_thread.run_sync(_windows_now, address, hour_ns, span_ns)
 
@@ -178,17 +175,13 @@ def _windows_now(address: ServerAddress, hour_ns: int, span_ns: int) -> dict[str
             [hour_ns, hour_ns + HOUR_NS],
         )
     )
-    sql = (
-        f"SELECT {COLUMNS} FROM trades WHERE timestamp >= cast(%s AS TIMESTAMP_NS)"
-        " AND timestamp < cast(%s AS TIMESTAMP_NS) AND symbol = %s"
-        " ORDER BY timestamp, exchange, market_type, sequence_number"
-    )
+    sql = ROW_SQL.format(symbols="symbol = %s", feeds="")  # as windows are asked for everywhere
     took_ms, rows = [], 0
     for _ in range(WINDOWS):
         at_ns = hour_ns + rng.randrange(AROUND_S * NS_PER_S, span_ns - AROUND_S * NS_PER_S)
         span = [at_ns - AROUND_S * NS_PER_S, at_ns + AROUND_S * NS_PER_S]
         started_s = time.perf_counter()
-        rows += len(query(address, sql, [*span, rng.choice(symbols)]))
+        rows += len(query(address, sql, [*span, rng.choice(symbols), ROWS_MAX + 1]))
         took_ms.append((time.perf_counter() - started_s) * 1000)
     took_ms.sort()
     return {
