@@ -13,6 +13,7 @@ import trio
 from rich.table import Table
 
 from pumpwatch.config import Config
+from pumpwatch.listing.bundle import FRAMES
 from pumpwatch.listing.certificate import Certificate
 from pumpwatch.listing.verify import read_certificate
 from pumpwatch.listing_verbs import find_bundle
@@ -29,6 +30,7 @@ PROVEN_S = 12  # detection, the venues' lists, applying, publishing
 POLL_S = 0.2
 # After the demo's time: a window is published 60 s after its end at the latest.
 PUBLISHED_S_MAX = 90.0
+FRAMES_S_MAX = 15.0
 UNPROVEN = (
     f"{COIN} was listed on the simulated Upbit; its window was not judged before the demo ended"
 )
@@ -70,13 +72,17 @@ def bundle_of(config: Config) -> Path | None:
 
 async def until_published(daemon: Daemon, tell: Callable[[str], object]) -> None:
     """Wait for the bundle, at most ``PUBLISHED_S_MAX``; say what for, whenever that changes."""
-    told = ""
+    told, place = "", None
     with trio.move_on_after(PUBLISHED_S_MAX):
         while bundle_of(daemon.config) is None:
             text = _waits_for(daemon)
             if text != told:
                 tell(text)
                 told = text
+            await trio.sleep(POLL_S)
+        place = bundle_of(daemon.config)
+    with trio.move_on_after(FRAMES_S_MAX):  # the raw messages come a moment behind it
+        while place is not None and not (place / FRAMES).is_dir():  # noqa: ASYNC110
             await trio.sleep(POLL_S)
 
 
@@ -109,4 +115,8 @@ def closing_lines(place: Path) -> tuple[Table, list[str]]:
     certificate, _ = read_certificate(place)
     report = place / "report.html"
     lines = [f"the report is {report}"] if report.exists() else []
-    return certificate_table(certificate), [*lines, f"the signed bundle is {place}"]
+    lines += [
+        f"the signed bundle is {place}",
+        f"play it back: python -m pumpwatch replay {place} --serve 127.0.0.1:7000",
+    ]
+    return certificate_table(certificate), lines

@@ -23,7 +23,7 @@ from pumpwatch.listing.bundle import FRAMES
 from pumpwatch.listing_frames import ABSENT, SUFFIX
 from pumpwatch.sim.exchange import VENUES
 from pumpwatch.sim.settings import SimSettings
-from pumpwatch.sim.told import ToldInstrument, ToldMessage, ToldTrade, contracts_text
+from pumpwatch.sim.told import ToldInstrument, ToldMessage, ToldTrade, contracts_text, unit_of
 from pumpwatch.sim.venue import RecordedRow, Venue
 
 # feed, venue symbol, receive and trade time, side, price, id, and where there is none, contracts
@@ -73,8 +73,12 @@ def messages_as_recorded(
     clock: Clock,
 ) -> list[ToldMessage]:
     """The raw messages to be played back, each with its rows as the bundle has them."""
-    values = {(one.feed, one.venue_symbol): one.contract_value for one in instruments}
     venues = _venues({frame.feed for frame in frames} & VENUES.keys(), clock)
+    values = {
+        (one.feed, one.venue_symbol): unit_of(one, venues[one.feed])
+        for one in instruments
+        if one.feed in venues
+    }
     untold: dict[Key, list[ToldTrade]] = {}
     for trade in reversed(trades):  # so that pop() gives the first of several equal ones
         if trade.feed in venues:

@@ -273,6 +273,7 @@ class PhemexSpot(Phemex):
     tickers_path = "/md/spot/ticker/24hr/all"
     suffix = '],"type":"incremental"}'
     long_decimals_max = VALUE_SCALE
+    scales_values = True
 
     def instruments(self) -> list[Instrument]:
         """``s`` and the name; sOLUSDT is the coin OL."""

@@ -11,7 +11,14 @@ from pumpwatch.sim.digits import taken_apart
 from pumpwatch.sim.instruments import Instrument
 from pumpwatch.sim.market import Market
 from pumpwatch.sim.tape import NewRows
-from pumpwatch.sim.told import ToldInstrument, ToldMessage, ToldTrade, entry_of, message_text
+from pumpwatch.sim.told import (
+    ToldInstrument,
+    ToldMessage,
+    ToldTrade,
+    entry_of,
+    message_text,
+    unit_of,
+)
 from pumpwatch.sim.venue import Recorded, Venue
 
 
@@ -35,7 +42,7 @@ class ReplayMarket(Market):
         names = {one.venue_symbol for one in self._told}
         found = [one for one in listed if one.venue_symbol not in names]
         for one in self._told:
-            mantissa, decimals = taken_apart(one.contract_value)
+            mantissa, decimals = taken_apart(unit_of(one, venue))
             found.append(replace(
                 model, venue_symbol=one.venue_symbol, base=one.base, quote=one.quote,
                 coin=one.coin, contract_mantissa=mantissa, contract_decimals=decimals,

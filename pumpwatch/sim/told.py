@@ -98,6 +98,11 @@ def entry_of(told: ToldTrade, instrument: Instrument, venue: Venue) -> Entry:
     )  # fmt: skip
 
 
+def unit_of(told: ToldInstrument, venue: Venue) -> str:
+    """Base coins of what its quantities count, before the venue's own scale is put on."""
+    return "1" if venue.scales_values else told.contract_value
+
+
 def contracts_text(quantity: str, contract_value: str) -> str:
     """Base coins -> units on the wire. Raises UsageError for a contract value that is none."""
     try:

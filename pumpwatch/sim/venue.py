@@ -245,6 +245,7 @@ class Venue:
     name: str
     flow: Flow
     dialects: tuple[str, ...] = ("",)
+    scales_values = False  # numbers are written times a power of ten: that is no size of a contract
     witness_dialect: str | None = None  # tells of every trade, whatever the stream keeps back
     styles = 1  # variants of the message; 0 is the usual one
     greeting: Literal["nothing", "latest", "snapshot"] = "nothing"

@@ -33,6 +33,7 @@ VENUE_NAMES = {
     "gate_futures": "{}_USDT", "phemex_spot": "s{}USDT", "phemex_futures": "{}USDT",
 }  # fmt: skip
 CONTRACTS = {"okx_futures": "10", "kucoin_futures": "0.1", "gate_futures": "10"}
+SCALES = {"phemex_spot": "0.00000001"}  # as its list gives it: no contract, a scale of the wire
 PRICE_DECIMALS = 6
 
 
@@ -197,7 +198,8 @@ def _evidence(
     symbol = f"{shape.coin}USDT"
     instrument = Instrument(
         feed=feed, venue_symbol=VENUE_NAMES[feed].format(shape.coin), symbol=symbol,
-        base=shape.coin, quote="USDT", coin=shape.coin, contract_value=CONTRACTS.get(feed, "1"),
+        base=shape.coin, quote="USDT", coin=shape.coin,
+        contract_value={**CONTRACTS, **SCALES}.get(feed, "1"),
     )  # fmt: skip
     is_listed = feed in shape.feeds
     answer = FeedAnswer(
