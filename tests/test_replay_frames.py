@@ -7,7 +7,6 @@ import random
 from pathlib import Path
 
 import pytest
-import trio
 import zstandard
 
 from pumpwatch.capture.flight import Extract
@@ -26,9 +25,9 @@ from pumpwatch.sim.settings import FEED_NAMES, SimSettings
 from pumpwatch.sim.told import ToldMessage, ToldTrade, entry_of, message_text
 from tests.listing.bundles import SIGNER
 from tests.research.making import VENUE_NAMES, Shape, make_bundle
-from tests.sim.driving import Stage, VirtualClock, contract_values
+from tests.sim.driving import VirtualClock, contract_values
 from tests.sim.reading import difference, read_texts
-from tests.sim.test_replay import DECIMALS, seen
+from tests.sim.test_replay import DECIMALS, playing, seen
 
 SHAPE = Shape(coin="AVA", rate_per_s=2.0, before_s=30, after_s=30)
 
@@ -88,10 +87,7 @@ async def test_a_client_gets_the_recorded_words_and_behind_them_those_made_anew(
     clock = VirtualClock(inside[0].at_ns)
     clock.wall_ns()
     exchange = make_exchange(recording.place, Options(speed=10.0, wait_s=1.0, kept=True), clock)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(exchange.boards.run)
-        nursery.start_soon(exchange.play)
-        stage = Stage(exchange, clock, nursery, None)
+    async with playing(exchange, clock) as stage:
         values = contract_values(stage, feed)
         client = await stage.connect(feed, headers=DECIMALS)
         await client.subscribe([VENUE_NAMES[feed].format("AVA")])
@@ -99,7 +95,6 @@ async def test_a_client_gets_the_recorded_words_and_behind_them_those_made_anew(
         await exchange.drain()
         await stage.close()
         await client.closed.wait()
-        nursery.cancel_scope.cancel()
     everything = [
         row
         for row in in_receive_order(Bundle(recording.place).scan(kept=True).collect())

@@ -73,10 +73,9 @@ def fold(
     left = Counter(one.values for one in held)
     missing, alone = [], 0
     for row in rows:
-        values = values_of(row, instrument)
-        if left[values] > 0:
-            left[values] -= 1
-        elif from_ns <= row.exchange_ns <= to_ns:
+        if _take(left, values_of(row, instrument)):
+            continue
+        if from_ns <= row.exchange_ns <= to_ns:
             missing.append(Listed(row, str(row.trade_id)))
         else:
             alone += 1
@@ -93,14 +92,15 @@ def not_held(
     Of equal ones, as many are left as the file has more.
     """
     left = Counter(one.values for one in held)
-    found = []
-    for row in rows:
-        values = values_of(row.trade, instrument)
-        if left[values] > 0:
-            left[values] -= 1
-        else:
-            found.append(row)
-    return found
+    return [row for row in rows if not _take(left, values_of(row.trade, instrument))]
+
+
+def _take(left: Counter[Values], values: Values) -> bool:
+    """Whether one such row is left; it is then taken."""
+    if left[values] <= 0:
+        return False
+    left[values] -= 1
+    return True
 
 
 def _fold_by_id(

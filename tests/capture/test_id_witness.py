@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 import trio
-from trio.testing import MockClock
 
 from pumpwatch.capture.id_witness import GRACE_NS, Behind, IdWitness
 from pumpwatch.sim.faults import Fault
 from pumpwatch.sim.settings import SimSettings
-from tests.capture.virtual import VirtualDesk
+from tests.capture.virtual import VirtualDesk, run_in_virtual_time
 
 NS = 10**9
 NOW_NS = 1_790_000_000 * NS
@@ -82,12 +81,7 @@ def listen(
         desks.append(desk)
         await desk.run(script)
 
-    async def inline(step, *args, **_):  # type: ignore[no-untyped-def]
-        await trio.lowlevel.checkpoint()
-        return step(*args)
-
-    monkeypatch.setattr(trio.to_thread, "run_sync", inline)
-    trio.run(main, clock=MockClock(autojump_threshold=0))
+    run_in_virtual_time(monkeypatch, main)
     return desks[0]
 
 

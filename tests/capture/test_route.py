@@ -7,12 +7,11 @@ from pathlib import Path
 import pytest
 import trio
 from msgspec import structs
-from trio.testing import MockClock
 
 from pumpwatch.capture.route import SILENT_NS, Route
 from pumpwatch.sim.faults import Fault
 from pumpwatch.sim.settings import SimSettings
-from tests.capture.virtual import HOST, PORT, VirtualDesk
+from tests.capture.virtual import HOST, PORT, VirtualDesk, run_in_virtual_time
 
 NS = 10**9
 NOW_NS = 1_790_000_000 * NS
@@ -109,12 +108,7 @@ def test_trades_come_again_over_the_other_address(
 
         await desk.run(script)
 
-    async def inline(step, *args, **_):  # type: ignore[no-untyped-def]
-        await trio.lowlevel.checkpoint()
-        return step(*args)
-
-    monkeypatch.setattr(trio.to_thread, "run_sync", inline)
-    trio.run(main, clock=MockClock(autojump_threshold=0))
+    run_in_virtual_time(monkeypatch, main)
     if has_other:
         assert seen[-1] == (f"ws://{HOST}:{PORT}/binance_futures/private/ws", 6), seen
     else:

@@ -256,13 +256,21 @@ def play(
         kept.append(desk)
         await desk.run(script)
 
+    run_in_virtual_time(monkeypatch, main)
+    return _judged(kept[0], folder, played)
+
+
+def run_in_virtual_time(
+    monkeypatch: pytest.MonkeyPatch, main: Callable[[], Awaitable[None]]
+) -> None:
+    """Threads would take real time: what goes to one is done in place."""
+
     async def inline(step: Callable[..., object], *args: object, **_: object) -> object:
         await trio.lowlevel.checkpoint()
         return step(*args)
 
     monkeypatch.setattr(trio.to_thread, "run_sync", inline)
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
-    return _judged(kept[0], folder, played)
 
 
 def _judged(desk: VirtualDesk, folder: Path, played: Sequence[Played]) -> VirtualRun:

@@ -52,10 +52,17 @@ async def replayed(
         items_of(map(told, rows_of(place)), read_notice(bundle)), speed=speed, wait_s=wait_s,
         to_now=to_now,
     )  # fmt: skip
+    async with playing(exchange, clock) as stage:
+        yield stage, exchange
+
+
+@asynccontextmanager
+async def playing(exchange: ReplayExchange, clock: VirtualClock) -> AsyncIterator[Stage]:
+    """It plays, boards and all."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(exchange.boards.run)
         nursery.start_soon(exchange.play)
-        yield Stage(exchange, clock, nursery, None), exchange
+        yield Stage(exchange, clock, nursery, None)
         nursery.cancel_scope.cancel()
 
 
