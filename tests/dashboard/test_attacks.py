@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import socket
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
@@ -163,6 +164,7 @@ async def test_a_thousand_stallers_cost_no_more_than_their_places(
         async def stall() -> None:
             nonlocal ended
             async with await stage.connect() as stream:
+                ask_now_and_then(stream)
                 with contextlib.suppress(trio.BrokenResourceError):
                     await stream.send_all(HALF[: rng.randrange(len(HALF))])
                     while await stream.receive_some(1000):
@@ -179,6 +181,17 @@ async def test_a_thousand_stallers_cost_no_more_than_their_places(
         assert QUICK.connections_max / 2 < held_max <= QUICK.connections_max + JUST_ACCEPTED
         assert ended == STALLERS
         assert (await stage.get("/livez")).status_code == 200
+
+
+def ask_now_and_then(stream: trio.SocketStream) -> None:
+    """Let the kernel ask whether the other end knows this connection.
+
+    Where more come at once than the listener's queue takes, the kernel answers with SYN cookies
+    and keeps nothing: whoever then says nothing is connected to nobody, and would wait for ever.
+    """
+    stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 3)
+    stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1)
 
 
 def handles_of(port: int) -> int:
