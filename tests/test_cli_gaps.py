@@ -44,7 +44,7 @@ async def database(questdb_server: ServerAddress, monkeypatch: pytest.MonkeyPatc
         await sql.execute("TRUNCATE TABLE feed_gaps")
         verdict = await client.send(b"".join(map(gap_row, ROWS)))
         assert verdict.outcome is Outcome.ACCEPTED, verdict
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             while len(await read_needed_gaps(sql)) != 2:  # noqa: ASYNC110 - rows become visible
                 await trio.sleep(0.05)
     finally:

@@ -49,7 +49,7 @@ async def test_a_socket_goes_through_the_tunnel(wants_password: bool) -> None:
         port = await venue(nursery)
         url = f"ws://127.0.0.1:{port}/ws?a=1"
         stream, host, resource = await open_stream(url, proxy.url)
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             received = b""
             while len(received) < len(HELLO):
                 received += await stream.receive_some(4096)

@@ -68,7 +68,7 @@ async def stored(
         assert verdict.outcome is Outcome.ACCEPTED, verdict
         counts = {"trades": len(set(trades)), "feed_gaps": len(gaps),
                   "instruments": len(instruments)}  # fmt: skip
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             for table, count in counts.items():
                 while (await sql.query(f"SELECT count() FROM {table}"))[0][0] != count:  # noqa: ASYNC110
                     await trio.sleep(0.05)

@@ -57,7 +57,7 @@ async def test_all_records_of_a_read_come_at_once(authority: trustme.CA) -> None
         await stream.aclose()
 
     async with talking(authority, peer) as (stream, _):
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             await stream.do_handshake()
             await trio.testing.wait_all_tasks_blocked()
             got, sizes = await read_to_end(stream)
@@ -98,7 +98,7 @@ async def test_bytes_cut_anywhere_arrive_in_order_both_ways(
             return bytes(await whole(rng.randrange(1, 3000)))
 
         transport.receive_stream.receive_some = in_pieces  # type: ignore[method-assign]
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             await stream.do_handshake()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(stream.send_all, there)
@@ -112,7 +112,7 @@ async def test_the_end_without_a_goodbye_is_an_end(authority: trustme.CA) -> Non
         await stream.transport_stream.aclose()
 
     async with talking(authority, peer) as (stream, _):
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             await stream.do_handshake()
             assert await read_to_end(stream) == (b"last words", [10])
             assert await stream.receive_some() == b""
@@ -124,7 +124,7 @@ async def test_bytes_that_are_no_tls_are_named(authority: trustme.CA) -> None:
         await stream.transport_stream.send_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
     async with talking(authority, peer) as (stream, _):
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             await stream.do_handshake()
             with pytest.raises(trio.BrokenResourceError, match="TLS"):
                 await read_to_end(stream)
@@ -139,7 +139,7 @@ async def test_a_certificate_that_is_not_the_venues_is_refused(
             await stream.do_handshake()
 
     async with talking(authority, peer, host=host, is_trusted=is_trusted) as (stream, _):
-        with trio.fail_after(5), pytest.raises(ssl.SSLCertVerificationError):
+        with trio.fail_after(60), pytest.raises(ssl.SSLCertVerificationError):
             await stream.do_handshake()
 
 
@@ -151,7 +151,7 @@ async def test_closing_says_so_and_closes_the_transport(authority: trustme.CA) -
         heard.set()
 
     async with talking(authority, peer) as (stream, transport):
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             await stream.do_handshake()
             await stream.aclose()
             await heard.wait()

@@ -74,7 +74,7 @@ async def rows(questdb_server: ServerAddress, now_ns: int) -> ServerAddress:
         " cast(%s AS TIMESTAMP_NS), 'complete', 30, 3, %s)",
         [now_ns + 12 * SECOND_NS, COIN, now_ns + 10 * SECOND_NS, '{"okx_spot": "proven"}'],
     )
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         while await missing(sql):  # noqa: ASYNC110 - until the log is applied
             await trio.sleep(0.05)
     await sql.aclose()
@@ -173,7 +173,7 @@ async def test_a_listener_that_goes_is_forgotten() -> None:
         async with stage.listen() as events:
             await events()
         stage.seat.show(standing())
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             while stage.seat.page_clients:  # noqa: ASYNC110 - the server's task ends by itself
                 await trio.sleep(0.01)
 

@@ -121,7 +121,7 @@ async def test_one_connections_fault_ends_nobody_elses(monkeypatch: pytest.Monke
         assert (await event())[0] == "first"
         monkeypatch.setattr(server_module, "_Connection", Faulty)
         async with await stage.connect() as broken:
-            with trio.fail_after(5):
+            with trio.fail_after(60):
                 assert await broken.receive_some(10) == b""
         assert (await event())[0] == "moment"
         assert (await stage.get("/livez")).status_code == 200
@@ -225,7 +225,7 @@ async def test_a_large_body_is_cut_off() -> None:
                 f"authorization: Bearer {TOKEN}\r\ncontent-type: application/json\r\n"
                 f"content-length: {len(body)}\r\n\r\n"
             )
-            with trio.fail_after(10):
+            with trio.fail_after(60):
                 try:
                     await stream.send_all(head.encode() + body)
                     answer = await stream.receive_some(200)
@@ -245,9 +245,9 @@ async def test_stalled_connections_leave_room_for_nobody_else_and_then_go(
         for stream in stalled:
             await stream.send_all(b"GET /livez HTTP/1.1\r\nhost: local")
         async with await stage.connect() as late:
-            with trio.fail_after(5):
+            with trio.fail_after(60):
                 assert (await late.receive_some(100)).startswith(b"HTTP/1.1 503")
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             for stream in stalled:
                 while await stream.receive_some(1000):
                     pass
@@ -263,7 +263,7 @@ async def test_who_asks_once_and_goes_leaves_its_place(monkeypatch: pytest.Monke
         for _ in range(40):
             async with await stage.connect() as stream:
                 await stream.send_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n")
-                with trio.fail_after(5):
+                with trio.fail_after(60):
                     assert (await stream.receive_some(1000)).startswith(b"HTTP/1.1 200")
 
 
@@ -272,7 +272,7 @@ async def test_a_client_that_does_not_read_does_not_hold_up_the_end(
 ) -> None:
     """Hypercorn sends under a shield: without the bound this test would hang."""
     monkeypatch.setattr("pumpwatch.dashboard.server.SEND_S_MAX", 3600.0)
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         async with page_stage() as stage:
             deaf = await stage.connect()
             for _ in range(3):
@@ -289,5 +289,5 @@ async def test_a_websocket_is_refused() -> None:
             b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
             b"sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         )
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             assert (await stream.receive_some(100)).startswith(b"HTTP/1.1 403")

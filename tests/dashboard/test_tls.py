@@ -65,7 +65,7 @@ async def test_the_command_line_reaches_a_running_daemon(tmp_path: Path, has_tls
             on_address=on_address,
         )
 
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(serve)
             await served.wait()

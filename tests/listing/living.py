@@ -26,7 +26,7 @@ from pumpwatch.sim.venue import Answer, Request, Upgrade
 
 FAST = PaceRules(backoff_s=0.6, backoff_s_max=2.0, fault_s_max=0.5, jitter=0.0, gap_s=0.0)
 POLL_S = 0.5  # the least that the settings allow
-PATIENCE_S = 15.0
+PATIENCE_S = 60.0
 
 
 @dataclass

@@ -46,7 +46,7 @@ async def test_events_come_back_as_they_were(sql: Sql, questdb_server: ServerAdd
         verdict = await sender.send(b"".join(map(listing_line, events)))
         assert verdict.outcome is Outcome.ACCEPTED, verdict
     await sender.aclose()
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         while [e.revision for e in await load_events(sql)] != [1, 2]:  # noqa: ASYNC110
             await trio.sleep(0.05)
     assert await load_events(sql) == [coin, other]

@@ -71,7 +71,7 @@ async def test_control_frames_go_between_data_frames() -> None:
         for _ in range(3):
             await link.send_all(PONG)
             await trio.sleep(0.01)
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             await all_out.wait()
         await trio.testing.wait_all_tasks_blocked(0.05)
         nursery.cancel_scope.cancel()

@@ -49,7 +49,7 @@ CONTRACTS = {  # base coins per contract, as FEEDS.md has them
     "kucoin_futures": {"XBTUSDTM": "0.001", "ETHUSDTM": "0.01"},
     "gate_futures": {"BTC_USDT": "0.0001", "ETH_USDT": "0.01"},
 }
-TIMEOUT_S = 20
+TIMEOUT_S = 60
 RECEIVE_BUFFER_BYTES = 64 * 1024  # a slow reader is soon behind
 
 

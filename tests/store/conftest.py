@@ -11,7 +11,7 @@ from pumpwatch.store import spool_files
 from pumpwatch.store.server import ServerAddress
 from pumpwatch.store.sql import Sql
 
-GONE_S_MAX = 10
+GONE_S_MAX = 30
 SMALL_SEGMENT_BYTES = 1000
 
 

@@ -244,7 +244,7 @@ async def add_row(address: ServerAddress, number: int) -> None:
 
 async def until_rows(address: ServerAddress, numbers: list[int]) -> None:
     async with aclosing(Sql(address, readonly=True)) as sql:
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             while await sql.query("SELECT number FROM kept ORDER BY number") != [  # noqa: ASYNC110
                 (number,) for number in numbers
             ]:
@@ -285,7 +285,7 @@ async def test_the_life_of_a_server(data_dir: Path) -> None:
         await until_rows(address, [1])
         up = server.ready
         os.kill(first_pid, signal.SIGKILL)
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             while server.ready is up:  # noqa: ASYNC110 - that is what is tested
                 await trio.sleep(0.01)
             await server.ready.wait()
@@ -343,7 +343,7 @@ async def test_the_server_of_a_killed_daemon_is_taken_over_and_never_doubled(
         await add_row(server.address, 2)
         up = server.ready
         os.kill(left, signal.SIGKILL)  # an adopted one is watched like a child
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             while server.ready is up:  # noqa: ASYNC110
                 await trio.sleep(0.01)
             await server.ready.wait()

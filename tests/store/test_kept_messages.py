@@ -50,7 +50,7 @@ async def test_a_message_is_on_the_disk_soon_and_needs_no_end(store: Store, tmp_
         await nursery.start(one.run)
         for number in range(5):
             assert one.keep(FEED, message(number))
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             while numbers(tmp_path) != [0, 1, 2, 3, 4]:  # noqa: ASYNC110 - a file has no event
                 await trio.sleep(WRITE_S)
         nursery.cancel_scope.cancel()

@@ -55,7 +55,7 @@ async def tables(empty_database: Sql) -> Sql:
 
 async def until_applied(sql: Sql) -> None:
     """Wait until all that was sent is visible."""
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         while await sql.query("SELECT name FROM wal_tables() WHERE writerTxn < sequencerTxn"):  # noqa: ASYNC110
             await trio.sleep(0.01)
 
@@ -305,7 +305,7 @@ async def test_bars_of_one_second_follow_the_trades(
     ]
     for _ in range(2):  # the second time nothing is counted again
         await write(tables, questdb_server, lines.encode())
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             while True:
                 bars = await tables.query(
                     "SELECT timestamp::long, open, high, low, close, volume, trade_count,"

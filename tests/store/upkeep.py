@@ -112,7 +112,7 @@ async def fresh_tables(sql: Sql, tables: tuple[str, ...] = TABLES) -> None:
             await sql.execute(f"DROP MATERIALIZED VIEW {name}")
     for (name,) in await sql.query("SELECT table_name FROM tables()"):
         await sql.execute(f"DROP TABLE {name}")
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         while await sql.query("SELECT table_name FROM tables()"):  # noqa: ASYNC110
             await trio.sleep(0.02)
     for migration in MIGRATIONS:

@@ -39,7 +39,7 @@ ARGUMENTS = ["--symbols", str(SYMBOLS), "--rate", "400", "--no-recorded", "--see
 CUT_S = 4.0
 START_S_MAX = 180.0  # the machine may be busy
 MEND_S_MAX = 120.0
-APPLIED_S_MAX = 30.0
+APPLIED_S_MAX = 90.0
 
 
 def is_healthy(document: dict[str, Any]) -> bool:

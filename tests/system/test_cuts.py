@@ -180,7 +180,7 @@ async def venue_symbols(daemon: DaemonProcess) -> dict[str, list[str]]:
 
 async def until_listed(daemon: DaemonProcess) -> dict[str, list[str]]:
     """The instruments' rows are in the table within a few seconds."""
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         while set(names := await venue_symbols(daemon)) != set(FEEDS):  # noqa: ASYNC110
             await trio.sleep(0.2)
     return names

@@ -54,7 +54,7 @@ async def ask(daemon: DaemonProcess, question: str) -> list[tuple[Any, ...]]:
 
 
 async def until_rows(daemon: DaemonProcess, question: str, count: int) -> list[tuple[Any, ...]]:
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         while len(rows := await ask(daemon, question)) < count:  # noqa: ASYNC110
             await trio.sleep(0.2)
     return rows
