@@ -61,6 +61,13 @@ class HeldEverywhere:
             )
         ]  # fmt: skip
 
+    def given_up_ns(self, feed: FeedState, venue_symbol: str) -> int:
+        """Newest exchange time of the rows that memory gave up."""
+        number = feed.table.number(venue_symbol)
+        if feed.road.recent is None or number is None:
+            return 2**62
+        return feed.road.recent.given_up_ns(feed.number, number)
+
     async def older(
         self, feed: FeedState, venue_symbol: str, from_ns: int, to_ns: int
     ) -> list[Held]:

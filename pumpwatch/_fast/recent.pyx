@@ -169,19 +169,27 @@ cdef class Recent:
         """
         check_place(feed, instrument)
         cdef Track* live = self.live.track(feed, instrument)
-        cdef Track* history = self.history.track(feed, instrument)
-        cdef int64_t floor_ns = -TIME_MAX_NS, start_ns = INT64_MAX
+        cdef int64_t floor_ns = <int64_t>self.given_up_ns(feed, instrument) + 1, start_ns = INT64_MAX
         if live != NULL:
-            floor_ns = max(floor_ns, live.evicted_ns + 1)
-            start_ns = max(live.begun_ns, floor_ns)
-        if history != NULL:
-            floor_ns = max(floor_ns, history.evicted_ns + 1)
+            start_ns = max(live.begun_ns, <int64_t>live.evicted_ns + 1)
         spans = without_span(self.loaded.get((feed, instrument), []), -TIME_MAX_NS, floor_ns)
         if start_ns < INT64_MAX:
             spans = with_span(spans, start_ns, OPEN_END_NS)
         for low, high in self.cuts.get((feed, instrument), []):
             spans = without_span(spans, low, high)
         return spans
+
+    def given_up_ns(self, int feed, uint32_t instrument):
+        """Newest exchange time of the rows that are not held any more; -TIME_MAX_NS: all are."""
+        check_place(feed, instrument)
+        cdef Track* live = self.live.track(feed, instrument)
+        cdef Track* history = self.history.track(feed, instrument)
+        cdef int64_t newest_ns = -TIME_MAX_NS
+        if live != NULL:
+            newest_ns = max(newest_ns, live.evicted_ns)
+        if history != NULL:
+            newest_ns = max(newest_ns, history.evicted_ns)
+        return newest_ns
 
     def begin(self, int feed, uint32_t instrument, int64_t from_ns):
         """From here on all trades come: the venue said so (the subscription is acknowledged).

@@ -43,6 +43,10 @@ class HeldRows(Protocol):
         """Rows in memory."""
         ...
 
+    def given_up_ns(self, feed: FeedState, venue_symbol: str) -> int:
+        """What came and has a later exchange time is in memory: it is bounded, and gives up."""
+        ...
+
     async def older(
         self, feed: FeedState, venue_symbol: str, from_ns: int, to_ns: int
     ) -> list[Held]:

@@ -173,7 +173,12 @@ class SilenceWatch:
                 self._compare_ids(name, answer.trades, read_ns)
                 return
             begun_ns = self._begun_ns(name, since_ns)
-            from_ns = max(begun_ns, self._shown_ns.get(name, 0) - CLOCKS_APART_NS)
+            # A pump, or a backfill of many holes, may push out of memory what came a minute ago.
+            from_ns = max(
+                begun_ns,
+                self._shown_ns.get(name, 0) - CLOCKS_APART_NS,
+                asker.held.given_up_ns(feed, name),
+            )
             found, _ = await self._backfill.by_time.compare(
                 name, answer.trades, page, from_ns, asks_table=False
             )

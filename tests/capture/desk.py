@@ -112,6 +112,12 @@ class InMemory:
         )
         return [Held(at, name, origin == 0, received) for at, name, origin, received in columns]
 
+    def given_up_ns(self, feed: FeedState, venue_symbol: str) -> int:
+        number = feed.table.number(venue_symbol)
+        assert feed.road.recent is not None
+        assert number is not None
+        return feed.road.recent.given_up_ns(feed.number, number)
+
     async def older(
         self, feed: FeedState, venue_symbol: str, from_ns: int, to_ns: int
     ) -> list[Held]:

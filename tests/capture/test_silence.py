@@ -105,6 +105,21 @@ async def test_what_we_have_not_read_yet_makes_no_stream_mute(feed: str) -> None
 
 
 @pytest.mark.parametrize("feed", WITHOUT_COUNT)
+async def test_what_memory_gave_up_makes_no_stream_mute(feed: str) -> None:
+    """A backfill of ten minutes of 5,700 symbols pushed the last minute out of 64 MiB."""
+    desk, watch = watched(feed)
+    desk.recent.expire(desk.clock.now_ns + 2 * 86_400 * SECOND_NS)
+    assert desk.recent.rows_held == 0
+    desk.idle(until_ns=desk.clock.now_ns + CLOCKS_APART_NS + 15 * SECOND_NS)
+    await watch.check(desk.form.venue_symbol, 0.0)
+    assert (desk.holes, watch.found, watch.mute) == ([], 0, 0)
+    desk.venue.trades += made(11)
+    desk.hear(made(12, 13))
+    await watch.check(desk.form.venue_symbol, 60.0)
+    assert (watch.found, watch.mute) == (1, 0)  # what came later is held, and row 11 is not
+
+
+@pytest.mark.parametrize("feed", WITHOUT_COUNT)
 async def test_a_row_withheld_in_the_first_seconds_of_a_subscription_is_found(feed: str) -> None:
     """The first row that came tells from when on the stream owes us each one, whatever clocks."""
     desk = Desk(FORMS_BY_FEED[feed])
