@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 TRIES_MAX = 4  # of one call
 TRY_S_MAX = 60.0  # the largest instrument lists are some 20 MB
 IDLE_S_MAX = 15.0  # between two steps of one try: connect, send, next bytes
+KEPT_OPEN_MAX = 8  # idle connections to each source
 KEEPALIVE_S = 45.0  # lists are polled every 10 to 30 s: they should find their connection open
 BODY_BYTES_MAX = 64 << 20
 BACKOFF_S_MIN = 0.25
@@ -125,24 +126,31 @@ class RestClient:
         self._config = config
         self._rng = rng
         self._transport = transport
-        self._clients: dict[str | None, httpx.AsyncClient] = {}  # by proxy; None: straight
+        self._roots: ssl.SSLContext | None = None
+        # By key of the Allowance and proxy (None: straight). Before and after each request httpcore
+        # looks at all connections of a client: few of them where much is asked.
+        self._clients: dict[tuple[str, str | None], httpx.AsyncClient] = {}
 
-    def _client(self, proxy_url: str | None) -> httpx.AsyncClient:
-        if proxy_url not in self._clients:
-            self._clients[proxy_url] = self._make_client(proxy_url)
-        return self._clients[proxy_url]
+    def _client(self, key: str, proxy_url: str | None) -> httpx.AsyncClient:
+        if (key, proxy_url) not in self._clients:
+            self._clients[key, proxy_url] = self._make_client(proxy_url)
+        return self._clients[key, proxy_url]
 
     def _make_client(self, proxy_url: str | None) -> httpx.AsyncClient:
+        if self._roots is None:
+            self._roots = ssl.create_default_context()  # the system's, as the sockets use them
         return httpx.AsyncClient(
             transport=self._transport,
             proxy=proxy_url,
-            verify=ssl.create_default_context(),  # the system's roots, as the sockets use them
+            verify=self._roots,
             trust_env=False,
             follow_redirects=False,
             timeout=httpx.Timeout(IDLE_S_MAX, pool=None),
             # Each key bounds its own requests: one that hangs must not hold up the others.
             limits=httpx.Limits(
-                max_connections=None, max_keepalive_connections=64, keepalive_expiry=KEEPALIVE_S
+                max_connections=None,
+                max_keepalive_connections=KEPT_OPEN_MAX,
+                keepalive_expiry=KEEPALIVE_S,
             ),
             headers={"user-agent": USER_AGENT},
         )
@@ -289,7 +297,8 @@ class RestClient:
         """One request on the wire. Raises VenueError only for an answer without measure."""
         try:
             with trio.fail_after(TRY_S_MAX):
-                async with self._client(request.proxy_url).stream(
+                client = self._client(request.allowance.key, request.proxy_url)
+                async with client.stream(
                     request.method, request.url, headers=request.headers
                 ) as response:
                     return _Answer(
