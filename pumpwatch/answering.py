@@ -55,6 +55,7 @@ class Answering:
         )  # fmt: skip
         self.index = InstrumentIndex()
         self.check: WindowCheck | None = None
+        self.left: Cursor | None = None  # behind what an earlier run left of trades in the spool
         self._sql = _LateSql()
         self._windows: Windows | None = None
         daemon.side.on_instruments = self.index.update
@@ -100,17 +101,24 @@ class Answering:
     def applied_ns(self) -> int:
         """The table has every row that came of before this exchange time; 0: not known."""
         daemon = self._daemon
-        if daemon.watch is None or not daemon.watch.is_answering:
+        if not self._has_marks():
             return 0
         if daemon.monitor.pending_rows() == 0:
             return daemon.clock.wall_ns() - LATE_NS
         marks = daemon.spool.visible_marks
         return marks[0][1] - LATE_NS if marks else 0
 
+    def _has_marks(self) -> bool:
+        """Whether the spool's marks tell what the table has."""
+        watch = self._daemon.watch
+        if watch is None or self.left is None:
+            return False
+        return watch.is_told_by_marks(TABLES["trades"], self.left)
+
     def _visible_ns(self) -> int:
         """The table has every row that came before this (our clock); 0: not known."""
         daemon = self._daemon
-        if daemon.watch is None or not daemon.watch.is_answering:
+        if not self._has_marks():
             return 0
         in_spool_ns = daemon.clock.wall_ns() - LATE_NS  # younger rows may be in a buffer still
         marks = daemon.spool.visible_marks
@@ -118,6 +126,7 @@ class Answering:
 
     async def run(self, sql: Sql, past: Past, ends: Mapping[int, Cursor]) -> None:
         """Until cancelled; ``ends``: behind what the spool held of each table at the start."""
+        self.left = ends.get(TABLES["trades"], START)
         own = reader_sql(self._daemon.server.address)
         self._sql.source = own
         config = self._daemon.config
@@ -129,21 +138,19 @@ class Answering:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.hour.run)
                 nursery.start_soon(self.flight.run)
-                nursery.start_soon(self._load, sql, past, ends)
+                nursery.start_soon(self._load, sql, past)
                 nursery.start_soon(self.check.run)
         finally:
             with trio.move_on_after(2, shield=True):
                 await own.aclose()
 
-    async def _load(self, sql: Sql, past: Past, ends: Mapping[int, Cursor]) -> None:
+    async def _load(self, sql: Sql, past: Past) -> None:
         daemon = self._daemon
         with trio.move_on_after(WAIT_S_MAX) as waiting:
             await past.known(WAIT_S_MAX)
             for feed in daemon.feeds:
                 self.index.update(past.instruments_of(feed.spec.name))
-            end = ends.get(TABLES["trades"], START)
-            assert daemon.watch is not None
-            while daemon.watch.applied.get(TABLES["trades"], START) < end:  # noqa: ASYNC110
+            while not self._has_marks():  # noqa: ASYNC110 - the database tells it
                 await trio.sleep(POLL_S)
             await daemon.capturing.wait()
         if waiting.cancelled_caught:

@@ -64,6 +64,7 @@ class AppliedWatch:
         for table in tables:
             if table.number == BIG_TABLE:  # nobody waits for the small ones
                 table.on_accept = self._note_accepted
+        self._again_until: dict[int, Cursor] = {}  # what lies before it was sent again
         self._resume_at_s = 0.0
         self._oldest = 0  # segment
         self._side_only_since_s = 0.0  # when small tables alone began to keep it
@@ -78,6 +79,14 @@ class AppliedWatch:
                     log.warning("applied_watch_no_answer", message=str(error))
                 self.is_answering = False
             await self._wait()
+
+    def is_told_by_marks(self, table: int, left: Cursor) -> bool:
+        """Whether the spool's ``visible_marks`` tell what the table has.
+
+        Rows before ``left``, which an earlier run spooled, and rows that are sent again have none.
+        """
+        until = max(left, self._again_until.get(table, START))
+        return self.is_answering and self.applied.get(table, START) >= until
 
     async def _wait(self) -> None:
         """Until the next look is worth it: applying takes some time after a request."""
@@ -121,6 +130,8 @@ class AppliedWatch:
         event = "table_lost_rows" if table_id == table.table_id else "table_recreated"
         log.error(event, table=table.name, was=table.table_id, now=table_id,
                   action="send again what is not released")  # fmt: skip
+        reached = self.applied.get(table.number, START)
+        self._again_until[table.number] = max(reached, self._again_until.get(table.number, START))
         self._forget_released()
         is_counted = table.number == BIG_TABLE
         table.start_again(seen, self._spool.released_by_feed if is_counted else Counter())

@@ -10,6 +10,7 @@ from trio.testing import MockClock
 
 from pumpwatch.store.applied import MOVE_AFTER_S, POLL_BUSY_S, RESUME_AFTER_S, AppliedWatch
 from pumpwatch.store.progress import TableProgress
+from pumpwatch.store.spool_files import START
 from tests.store.fake_server import FakeServer, status
 from tests.store.records import (
     GAPS,
@@ -94,6 +95,30 @@ async def test_a_204_of_a_table_that_was_dropped_meanwhile_counts_for_nothing(
         await road.watch.look()
         assert balance_of(road) == (2, 2, 0)
         assert server.stored("trades") == lines_of(TRADES, [1, 2])
+
+
+async def test_marks_tell_nothing_of_what_an_earlier_run_left_or_is_sent_again(
+    tmp_path: Path, server: FakeServer, autojump_clock: MockClock
+) -> None:
+    """Whoever asks for a window must not be told that the table has all of it."""
+    async with running(tmp_path, server.client(), server, is_watched=False) as road:
+        watch = road.watch
+        assert not watch.is_told_by_marks(TRADES, START)  # nobody looked yet
+        road.append(1, 2)
+        await watch.look()
+        await road.until(lambda: balance_of(road)[0] == 2)
+        assert not watch.is_told_by_marks(TRADES, road.trades.accepted)
+        await watch.look()
+        assert watch.is_told_by_marks(TRADES, road.trades.accepted)
+        server.applies_at_once = False
+        server.create("trades")
+        await watch.look()
+        await road.until(lambda: balance_of(road)[0] == 2)
+        await watch.look()
+        assert not watch.is_told_by_marks(TRADES, START)
+        server.tables["trades"].apply()
+        await watch.look()
+        assert watch.is_told_by_marks(TRADES, START)
 
 
 async def test_a_table_that_is_made_anew_during_a_look_is_noticed(
