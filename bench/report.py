@@ -34,6 +34,7 @@ RUNS: dict[str, tuple[tuple[str, ...], ...]] = {
     "parse": (("bench.bench_parse",),),
     "ilp": (("bench.bench_ilp",),),
     "spool": (("bench.bench_spool",),),
+    "lists": (("bench.bench_lists",),),
     "tls": (("bench.bench_tls",),),
     "recent": (("bench.bench_recent",),),
     "positions": (("bench.bench_positions",),),

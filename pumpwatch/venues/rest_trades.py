@@ -21,8 +21,11 @@ Row = Any  # a decoded row: an object of most venues, a list of Phemex
 SECONDS, MILLISECONDS, MICROSECONDS, NANOSECONDS = 0, -3, -6, -9  # exponents of time units
 
 # JSON's grammar (RFC 8259), as the C cursor reads it inside strings too.
-NUMBER = re.compile(r"(-?)((?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)")
+_UNSIGNED = r"(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
+UNSIGNED = re.compile(_UNSIGNED)
+NUMBER = re.compile(rf"(-?)({_UNSIGNED})")
 WHOLE = re.compile(r"0|[1-9][0-9]{0,18}")
+TIME = re.compile(r"(0|[1-9][0-9]{0,18})(?:\.([0-9]{1,20}))?")
 PLAIN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")  # goes into a line unescaped
 LONG_MAX = 2**63 - 1
 SIDES: dict[str, Literal["buy", "sell"]] = {
@@ -77,6 +80,9 @@ def read_rows(
 
 def amount(row: Row, key: Any) -> str:
     """A price or quantity >= 0, as the venue wrote it."""
+    value = row[key]
+    if type(value) is str and UNSIGNED.fullmatch(value):  # nearly all: lists have a thousand rows
+        return value
     sign, digits = signed_amount(row, key)
     if sign:
         raise ValueError(f"{key} is {row[key]!r}")
@@ -93,6 +99,9 @@ def signed_amount(row: Row, key: Any) -> tuple[bool, str]:
 
 def whole(row: Row, key: Any) -> int:
     """An id or another count: digits, at most what a LONG holds."""
+    value = row[key]
+    if type(value) is int and 0 <= value <= LONG_MAX:
+        return value
     written = _number_text(row, key)
     if not WHOLE.fullmatch(written) or int(written) > LONG_MAX:
         raise ValueError(f"{key} is {row[key]!r}")
@@ -127,6 +136,14 @@ def flag(row: Row, key: str) -> bool:
 
 def time_ns(row: Row, key: Any, *unit_exponents: int) -> int:
     """A time in the first unit in which it is one, to ns since 1970 UTC, cut below the ns."""
+    value = row[key]
+    found = TIME.fullmatch(value if type(value) is str else str(value))
+    if found is not None:  # nearly all: what follows takes several times as long
+        for unit_exponent in unit_exponents:
+            places = unit_exponent + 9
+            ns = int(found[1] + (found[2] or "")[:places].ljust(places, "0"))
+            if EARLIEST_NS <= ns < LATEST_NS:
+                return ns
     number = Decimal(amount(row, key))
     if len(number.as_tuple().digits) <= DIGITS_MAX and abs(number.adjusted()) <= DIGITS_MAX:
         for unit_exponent in unit_exponents:

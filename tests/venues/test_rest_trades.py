@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from decimal import Decimal
+from fractions import Fraction
 from itertools import compress, pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pumpwatch.errors import VenueError
 from pumpwatch.venues import FEEDS, FEEDS_BY_NAME
+from pumpwatch.venues.rest_trades import (
+    EARLIEST_NS,
+    LATEST_NS,
+    MICROSECONDS,
+    MILLISECONDS,
+    NANOSECONDS,
+    SECONDS,
+    time_ns,
+)
 from pumpwatch.venues.spec import FeedSpec, RestPage, RestTrade, TradeIds, TradePage
 from tests._fast.driving import NOW_NS, Drive, as_bytes
 from tests._fast.ilp_reading import Line, read_lines
@@ -466,3 +477,36 @@ def test_rows_out_of_order_are_put_in_the_order_of_their_ids(form: Form) -> None
 def test_bybit_rows_before_2025_have_no_sequence() -> None:
     [one] = read("bybit_futures", rest_sample("bybit_recent_trade_linear"), "BTCUSDT").trades
     assert one.sequence_number == 0
+
+
+# --- times: the short way and the exact one -------------------------------------------------------
+
+UNITS = (SECONDS, MILLISECONDS, MICROSECONDS, NANOSECONDS)
+WRITTEN = st.one_of(
+    st.integers(-10, 2**70),
+    st.from_regex(r"-?[0-9]{1,22}(\.[0-9]{0,25})?([eE][+-]?[0-9]{1,3})?", fullmatch=True),
+    st.builds("{}.{}".format, st.integers(1_262_304_000, 4_102_444_800), st.integers(0, 10**21)),
+    st.builds("{}.{}".format, st.integers(10**12, 4 * 10**12), st.integers(0, 10**9)),
+    st.decimals(allow_nan=False, allow_infinity=False, min_value=0, max_value=10**19),
+)
+
+
+@given(written=WRITTEN, units=st.permutations(UNITS).map(lambda units: units[:2]))
+@example(written="1795664509.123456789987", units=[SECONDS])
+@example(written="1795664509689.123456", units=[MILLISECONDS])
+@example(written="01795664509", units=[SECONDS])
+@example(written="1795664509.", units=[SECONDS])
+def test_a_time_is_what_exact_decimals_make_of_it(written: Any, units: list[int]) -> None:
+    """Cut below the nanosecond, in the first unit in which it lies between 2010 and 2100."""
+    expected = None
+    if re.fullmatch(r"(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?", str(written)):
+        for unit in units:
+            ns = int(Fraction(str(written)) * Fraction(10) ** (unit + 9))
+            if EARLIEST_NS <= ns < LATEST_NS:
+                expected = ns
+                break
+    if expected is None:
+        with pytest.raises(ValueError, match="t is"):
+            time_ns({"t": written}, "t", *units)
+    else:
+        assert time_ns({"t": written}, "t", *units) == expected
