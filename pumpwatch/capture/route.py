@@ -16,7 +16,6 @@ class Route:
 
     def __init__(self, count: int) -> None:
         self.number = 0
-        self.changes = 0
         self._count = count
         self._since_ns = 0  # of this address, or since when something came of it
         self._mute: set[str] = set()  # since anything came
@@ -43,7 +42,6 @@ class Route:
         if self._count < 2 or len(self._mute) < max(1, min(MUTE_SYMBOLS, carried)):
             return False
         self.number = (self.number + 1) % self._count
-        self.changes += 1
         self._since_ns = now_ns
         self._mute.clear()
         return True
