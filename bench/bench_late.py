@@ -8,6 +8,7 @@ server write anew what is younger than the oldest of them. Prints one JSON line 
 from __future__ import annotations
 
 import argparse
+import logging
 import random
 import tempfile
 import time
@@ -20,6 +21,7 @@ import psutil
 import trio
 
 from bench.machine import emit, emit_machine
+from pumpwatch import log
 from pumpwatch.clock import SystemClock
 from pumpwatch.config import Config, QuestdbConfig
 from pumpwatch.store.embedded import hold_data_dir, run_server
@@ -123,6 +125,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=3_000_000, help="in the hour before")
     parser.add_argument("--seconds", type=int, default=40)
     options = parser.parse_args()
+    log.configure(level=logging.WARNING)
     emit_machine("late")
     for gathered_s in (0, 1, 10):
         trio.run(measure, options.rows, options.seconds, gathered_s)

@@ -35,6 +35,7 @@ RUNS: dict[str, tuple[tuple[str, ...], ...]] = {
     "ilp": (("bench.bench_ilp",),),
     "spool": (("bench.bench_spool",),),
     "lists": (("bench.bench_lists",),),
+    "late": (("bench.bench_late",),),
     "tls": (("bench.bench_tls",),),
     "recent": (("bench.bench_recent",),),
     "positions": (("bench.bench_positions",),),
