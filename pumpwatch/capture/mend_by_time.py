@@ -125,6 +125,10 @@ class ByTime:
         reaches_back = any(at_ns < from_ns for at_ns in times)
         margin_ns = HELD_MARGIN_NS if reaches_back else EARLIER_NS
         low_ns = from_ns - margin_ns
+        if not asks_table and times:
+            # Only the list's own rows are looked for: in a pump a list of a thousand spans a tenth
+            # of a second, and what is held of the symbol before it are millions.
+            low_ns = max(low_ns, min(times) - HELD_MARGIN_NS)
         if self._asker.tally.times_apart:
             low_ns = min([low_ns, *times])
         high_ns = max([from_ns, *times]) + HELD_MARGIN_NS

@@ -6,7 +6,9 @@ import pytest
 import trio
 import trio.testing
 
-from pumpwatch.capture.overlap import CLOCKS_APART_NS
+from pumpwatch.capture.feed_state import FeedState
+from pumpwatch.capture.mend_by_time import HELD_MARGIN_NS
+from pumpwatch.capture.overlap import CLOCKS_APART_NS, Held
 from pumpwatch.capture.silence import (
     BUDGET_SHARE,
     FRESH_S,
@@ -102,6 +104,27 @@ async def test_what_we_have_not_read_yet_makes_no_stream_mute(feed: str) -> None
     desk.idle(until_ns=made(60)[0].ns)  # control: it was read, and nothing of them lay there
     await watch.check(desk.form.venue_symbol, 1.0)
     assert watch.mute == 1
+
+
+@pytest.mark.parametrize("feed", WITHOUT_COUNT)
+async def test_a_short_list_is_not_held_against_all_that_is_held(
+    feed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a pump that took the daemon ten times as long as everything else."""
+    desk = Desk(FORMS_BY_FEED[feed], rows_max=5)
+    desk.connect(at_ns=START_NS - 100 * SECOND_NS)
+    desk.hear(made(*range(1, 101)))
+    asked: list[int] = []
+    recent = desk.backfill.asker.held.recent
+
+    def noted(state: FeedState, name: str, from_ns: int, to_ns: int) -> list[Held]:
+        asked.append(from_ns)
+        return recent(state, name, from_ns, to_ns)
+
+    monkeypatch.setattr(desk.backfill.asker.held, "recent", noted)
+    await SilenceWatch(desk.backfill, CHECK_S).check(desk.form.venue_symbol, 0.0)
+    assert desk.holes == []
+    assert asked[-1] >= made(95)[0].ns - HELD_MARGIN_NS  # the list shows rows 96 to 100
 
 
 @pytest.mark.parametrize("feed", WITHOUT_COUNT)
