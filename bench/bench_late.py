@@ -13,7 +13,6 @@ import random
 import tempfile
 import time
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import httpx
@@ -22,15 +21,13 @@ import trio
 
 from bench.machine import emit, emit_machine
 from pumpwatch import log
-from pumpwatch.clock import SystemClock
 from pumpwatch.config import Config, QuestdbConfig
-from pumpwatch.store.embedded import hold_data_dir, run_server
+from pumpwatch.drills.months import database_before
 from pumpwatch.store.partitions import wait_applied
-from pumpwatch.store.schema import apply_schema
-from pumpwatch.store.server import ServerAddress
+from pumpwatch.store.server import running_address
+from pumpwatch.store.server_process import PidFile
 from pumpwatch.store.sql import Sql
 
-HEAP_MIB = 512
 SECOND_NS = 10**9
 FIRST_NS = 1_795_660_200 * SECOND_NS  # half past an hour: what follows stays in it
 ROWS_PER_S, OLD_PER_S = 5_000, 60
@@ -43,11 +40,8 @@ SEED = 20261126
 class Writer:
     """Sends made-up trades of the given times; every row has an id of its own."""
 
-    def __init__(self, address: ServerAddress) -> None:
-        self._client = httpx.AsyncClient(
-            base_url=address.http_url, auth=(address.user, address.password), timeout=60,
-            trust_env=False,
-        )  # fmt: skip
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
         self._rng = random.Random(SEED)
         self._id = 0
 
@@ -75,17 +69,15 @@ async def measure(rows: int, seconds: int, gathered_s: int) -> None:
     with tempfile.TemporaryDirectory(prefix="bench-late-") as folder:
         ports = QuestdbConfig(http_port=0, pg_port=0, health_port=0)
         config = Config(data_dir=Path(folder), questdb=ports)
-        with hold_data_dir(config.data_dir):
-            async with trio.open_nursery() as nursery:
-                server = await nursery.start(
-                    partial(run_server, config, SystemClock(), heap_mib=HEAP_MIB)
-                )
-                sql = Sql(server.address)
-                await apply_schema(sql, spool_is_empty=lambda: True)
-                process = psutil.Process(server.pid)
-                await _play(Writer(server.address), sql, process, rows, seconds, gathered_s)
-                await sql.aclose()
-                nursery.cancel_scope.cancel()
+        async with database_before(config) as sql:
+            address, running = running_address(config), PidFile.read(config.data_dir)
+            assert running is not None
+            async with httpx.AsyncClient(
+                base_url=address.http_url, auth=(address.user, address.password),
+                timeout=60, trust_env=False,
+            ) as client:  # fmt: skip
+                process = psutil.Process(running.pid)
+                await _play(Writer(client), sql, process, rows, seconds, gathered_s)
 
 
 async def _play(

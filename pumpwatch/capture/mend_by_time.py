@@ -60,7 +60,8 @@ class ByTime:
         from_ns = max(begun_ns, progress.reached_ns)
         span = Span(from_ns=from_ns, to_ns=max(gap.to_ns, from_ns) if gap.to_ns else now_ns)
         trades, page, received_ns = await self._walk(name, span, priority)
-        found, held = await self.compare(name, trades, page, from_ns)
+        is_all = not self._asker.is_latest_only or len(trades) <= FEW_SHARE * page.rows_max
+        found, held = await self.compare(name, trades, page, from_ns, may_be_all=is_all)
         current = feed.ledger.find(gap.gap_id)
         if current is None:
             return
@@ -69,7 +70,6 @@ class ByTime:
             for one in held
             if one.exchange_ns <= from_ns and one.received_ns <= gap.opened_ns
         }
-        is_all = not self._asker.is_latest_only or len(trades) <= FEW_SHARE * page.rows_max
         verdict = judge(
             found, from_ns=from_ns, to_ns=current.to_ns,
             before={progress.reached_id} if progress.reached_id else before,
@@ -109,26 +109,26 @@ class ByTime:
         page: RestPage,
         from_ns: int,
         *,
+        may_be_all: bool = False,
         asks_table: bool = True,
     ) -> tuple[Match, list[Held]]:
-        """Hold a list beside what is held, which is returned too.
+        """Hold a list beside what is held around it, which is returned too.
 
-        Nothing can arrive between the look at memory and the return. ``asks_table`` is False where
-        memory holds all that matters.
+        Nothing can arrive between the look at memory and the return. ``may_be_all``: the list may
+        have all trades that there ever were, so an earlier one that is held matters. ``asks_table``
+        is False where memory holds all that matters.
         """
         feed, held = self._feed, self._asker.held
         rows = name_rows(trades, feed.instruments[name])
         if len(rows) >= page.rows_max:
             rows = without_cut_instant(rows)
         times = [row.exchange_ns for row in rows]
-        # Where the list does not reach back it matters whether there ever was an earlier row.
-        reaches_back = any(at_ns < from_ns for at_ns in times)
-        margin_ns = HELD_MARGIN_NS if reaches_back else EARLIER_NS
-        low_ns = from_ns - margin_ns
-        if not asks_table and times:
-            # Only the list's own rows are looked for: in a pump a list of a thousand spans a tenth
-            # of a second, and what is held of the symbol before it are millions.
-            low_ns = max(low_ns, min(times) - HELD_MARGIN_NS)
+        # In a pump a list of a thousand rows spans a tenth of a second, and what is held of the
+        # symbol before it are millions.
+        oldest_ns = min(times, default=from_ns)
+        low_ns = max(from_ns, oldest_ns) - HELD_MARGIN_NS
+        if may_be_all and oldest_ns >= from_ns:
+            low_ns = from_ns - EARLIER_NS
         if self._asker.tally.times_apart:
             low_ns = min([low_ns, *times])
         high_ns = max([from_ns, *times]) + HELD_MARGIN_NS

@@ -15,16 +15,18 @@ from pumpwatch.clock import SystemClock
 from pumpwatch.drills.outcome import Order, Outcome
 from pumpwatch.drills.reckoning import pending, reckon
 from pumpwatch.drills.stage import DaemonProcess, external_stage, is_subscribed, parsed_rows
+from pumpwatch.drills.trace import line_through
 
 LINE_BYTES = 230  # a trade's line, about
 SLOW_SHARE = 0.1
 DRAIN_SHARE_MIN = 2.0
 DRAIN_S_MAX = 600.0
-# Of the daemon's memory while the spool grows, beside the memory hour, which fills meanwhile: its
-# buffers' bound, a request that is tried again, marks of what is not visible yet, a warm process.
-GROWTH_MIB_MAX = 160.0
-LEVEL_MIB_MAX = 16.0  # in the last quarter, which is flat if nothing holds on to waiting rows
-LEVEL_FROM_S = 240  # so long a run fills the drill's memory hour in its first three quarters
+GROWTH_MIB_MAX = 64.0  # of the daemon's memory while the spool grows: its buffers' bound
+# So long a run fills, in its first three quarters, what is bounded otherwise: the memory hour, and
+# this much of requests that are tried again and marks of what is not visible yet. Then it is flat.
+LEVEL_FROM_S = 240
+FILLING_MIB = 96.0
+LEVEL_MIB_MAX = 16.0  # in the last quarter
 WATCH_S = 1.0
 DRAINED_ROWS_S = 2.0  # as many rows as come in so long may always be pending
 
@@ -55,12 +57,13 @@ async def run(order: Order) -> Outcome:
     last_mib = last_quarter_growth(rss_mib)
     share = applied / max(incoming, 1)
     outcome.expect(pending(slow[-1]) > pending(slow[0]), "the spool did not grow")
-    bound_mib = GROWTH_MIB_MAX + daemon.config.memory.max_mib
-    outcome.expect(growth_mib <= bound_mib, f"memory grew by {growth_mib:.0f} MiB")
+    bound_mib = GROWTH_MIB_MAX
     if order.count >= LEVEL_FROM_S:
+        bound_mib += FILLING_MIB + daemon.config.memory.max_mib
         outcome.expect(
             last_mib <= LEVEL_MIB_MAX, f"memory grew by {last_mib:.0f} MiB in the last quarter"
         )
+    outcome.expect(growth_mib <= bound_mib, f"memory grew by {growth_mib:.0f} MiB")
     outcome.expect(share >= DRAIN_SHARE_MIN, f"drained at {share:.1f} times the incoming rate")
     outcome.figures = {
         "slow_s": order.count, "pending_rows_max": max(map(pending, slow)),
@@ -73,9 +76,9 @@ async def run(order: Order) -> Outcome:
 
 
 def last_quarter_growth(values: Sequence[float]) -> float:
-    """How far the last quarter's highest lies above the third's; below it counts as well."""
-    quarter = len(values) // 4
-    return max(values[-quarter:]) - max(values[-2 * quarter : -quarter])
+    """How far a line through the last quarter of these values rises."""
+    begin, end = line_through(list(enumerate(values))[-len(values) // 4 :])
+    return end - begin
 
 
 async def _watch(daemon: DaemonProcess, seconds: float) -> list[dict[str, Any]]:

@@ -102,7 +102,11 @@ def shortened(spec: FeedSpec, rows_max: int) -> FeedSpec:
 class InMemory:
     """What is held, where memory reaches back to the beginning."""
 
+    def __init__(self) -> None:
+        self.looked_back_to_ns: list[int] = []  # each question for rows
+
     def recent(self, feed: FeedState, venue_symbol: str, from_ns: int, to_ns: int) -> list[Held]:
+        self.looked_back_to_ns.append(from_ns)
         number = feed.table.number(venue_symbol)
         assert feed.road.recent is not None
         assert number is not None
@@ -150,7 +154,8 @@ class Desk:
         self.recent = Recent(16 << 20, 86_400.0)
         self.feed.road.recent = self.recent
         self.venue = Venue(form, self.spec, rows_max=rows_max)
-        self.backfill = FeedBackfill(self.feed, self.venue, InMemory(), has_api_key=has_api_key)
+        self.held = InMemory()
+        self.backfill = FeedBackfill(self.feed, self.venue, self.held, has_api_key=has_api_key)
         self.ledger.load(known)
 
     def instrument(self, **changes: Any) -> Instrument:

@@ -12,6 +12,7 @@ import trio.testing
 from pumpwatch._fast.intake import Intake
 from pumpwatch.capture.backfill import REFUSALS_MAX, Backfill
 from pumpwatch.capture.ledger import Edge
+from pumpwatch.capture.mend_by_time import HELD_MARGIN_NS
 from pumpwatch.errors import VenueError
 from pumpwatch.model import Gap, Record
 from tests._fast.driving import NOW_NS, SECOND_NS, as_bytes
@@ -147,6 +148,33 @@ async def test_a_list_of_latest_trades_is_read_while_nothing_is_connected() -> N
     await desk.mend()
     assert states(desk) == [("filled", "rest", 20)]
     assert len(desk.stored()) == 26
+
+
+@pytest.mark.parametrize("feed", ["bybit_spot", "kucoin_futures", "phemex_spot"])
+async def test_a_full_list_is_held_against_what_is_held_around_it(feed: str) -> None:
+    """A cut in a pump: an hour of that symbol's rows would stop the event loop for seconds."""
+    desk = cut_desk(feed, lost=30, rows_max=25)
+    await desk.mend()
+    # It shows 15 of the lost rows, 26 to 40, and the ten after them.
+    assert min(desk.held.looked_back_to_ns) >= made(26)[0].ns - HELD_MARGIN_NS
+    assert [gap.state for gap in desk.holes] == ["lost", "filled"]
+    assert len(desk.stored()) >= 34  # of Phemex' oldest instant not all may be shown
+
+
+async def test_a_few_rows_are_not_all_there_ever_were_if_an_earlier_one_is_held() -> None:
+    """The venue forgot the first trade, and so it may have forgotten some of the hole."""
+    desk = Desk(FORMS_BY_FEED["bybit_spot"])
+    desk.connect(at_ns=START_NS)
+    desk.hear(made(1))
+    desk.idle(until_ns=START_NS + 60 * SECOND_NS)
+    desk.cut()
+    desk.venue.trades[:] = made(70, 71)
+    desk.connect(at_ns=START_NS + 72 * SECOND_NS - MS)
+    desk.hear(made(73))
+    await desk.mend()
+    unknown, shown = desk.holes
+    assert (unknown.state, unknown.to_ns) == ("lost", made(70)[0].ns)
+    assert (shown.state, shown.filled_rows) == ("filled", 2)
 
 
 async def test_a_quiet_symbol_needs_two_equal_answers_after_the_end() -> None:

@@ -6,9 +6,8 @@ import pytest
 import trio
 import trio.testing
 
-from pumpwatch.capture.feed_state import FeedState
 from pumpwatch.capture.mend_by_time import HELD_MARGIN_NS
-from pumpwatch.capture.overlap import CLOCKS_APART_NS, Held
+from pumpwatch.capture.overlap import CLOCKS_APART_NS
 from pumpwatch.capture.silence import (
     BUDGET_SHARE,
     FRESH_S,
@@ -107,24 +106,15 @@ async def test_what_we_have_not_read_yet_makes_no_stream_mute(feed: str) -> None
 
 
 @pytest.mark.parametrize("feed", WITHOUT_COUNT)
-async def test_a_short_list_is_not_held_against_all_that_is_held(
-    feed: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_short_list_is_not_held_against_all_that_is_held(feed: str) -> None:
     """In a pump that took the daemon ten times as long as everything else."""
     desk = Desk(FORMS_BY_FEED[feed], rows_max=5)
     desk.connect(at_ns=START_NS - 100 * SECOND_NS)
     desk.hear(made(*range(1, 101)))
-    asked: list[int] = []
-    recent = desk.backfill.asker.held.recent
-
-    def noted(state: FeedState, name: str, from_ns: int, to_ns: int) -> list[Held]:
-        asked.append(from_ns)
-        return recent(state, name, from_ns, to_ns)
-
-    monkeypatch.setattr(desk.backfill.asker.held, "recent", noted)
     await SilenceWatch(desk.backfill, CHECK_S).check(desk.form.venue_symbol, 0.0)
     assert desk.holes == []
-    assert asked[-1] >= made(95)[0].ns - HELD_MARGIN_NS  # the list shows rows 96 to 100
+    # The list shows rows 96 to 100.
+    assert desk.held.looked_back_to_ns[-1] >= made(95)[0].ns - HELD_MARGIN_NS
 
 
 @pytest.mark.parametrize("feed", WITHOUT_COUNT)
