@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import trio
@@ -47,19 +47,30 @@ class HeldEverywhere:
     def __init__(self, sql: Questions) -> None:
         self._sql = sql
 
-    def recent(self, feed: FeedState, venue_symbol: str, from_ns: int, to_ns: int) -> list[Held]:
-        """Rows in memory."""
+    def recent(
+        self,
+        feed: FeedState,
+        venue_symbol: str,
+        from_ns: int,
+        to_ns: int,
+        ids: Iterable[str] | None = None,
+    ) -> list[Held]:
+        """Rows in memory, or those of some ids."""
         number = feed.table.number(venue_symbol)
         if feed.road.recent is None or number is None:
             return []
         window = feed.road.recent.window(feed.number, number, from_ns, to_ns + 1)
-        return [
-            Held(at_ns, trade_id, origin == STREAM, received_ns)
-            for at_ns, trade_id, origin, received_ns in zip(
+        if ids is not None:
+            rows: Iterable[tuple[int, str, int, int]] = window.rows_of(ids)
+        else:
+            rows = zip(
                 window.exchange_ns, window.trade_ids(), window.origins, window.received_ns,
                 strict=True,
-            )
-        ]  # fmt: skip
+            )  # fmt: skip
+        return [
+            Held(at_ns, trade_id, origin == STREAM, received_ns)
+            for at_ns, trade_id, origin, received_ns in rows
+        ]
 
     def given_up_ns(self, feed: FeedState, venue_symbol: str) -> int:
         """Newest exchange time of the rows that memory gave up."""

@@ -39,8 +39,15 @@ class PastTrades(Protocol):
 class HeldRows(Protocol):
     """What is held of a symbol, by its name on the wire, in a span of exchange time."""
 
-    def recent(self, feed: FeedState, venue_symbol: str, from_ns: int, to_ns: int) -> list[Held]:
-        """Rows in memory."""
+    def recent(
+        self,
+        feed: FeedState,
+        venue_symbol: str,
+        from_ns: int,
+        to_ns: int,
+        ids: Iterable[str] | None = None,
+    ) -> list[Held]:
+        """Rows in memory, or those of some ids: in a pump others are a hundred times as many."""
         ...
 
     def given_up_ns(self, feed: FeedState, venue_symbol: str) -> int:

@@ -122,9 +122,9 @@ class ById:
     def _compare_times(self, name: str, rows: list[Listed]) -> None:
         if rows:
             times = [row.exchange_ns for row in rows]
-            held = self._asker.held.recent(
-                self._feed, name, min(times) - HELD_MARGIN_NS, max(times) + HELD_MARGIN_NS
-            )
+            low_ns, high_ns = min(times) - HELD_MARGIN_NS, max(times) + HELD_MARGIN_NS
+            ids = [row.trade_id for row in rows]
+            held = self._asker.held.recent(self._feed, name, low_ns, high_ns, ids)
             self._asker.note_times(match(rows, held).times_apart, name)
 
     # --- the last id is known ---------------------------------------------------------------------

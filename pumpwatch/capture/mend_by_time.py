@@ -110,13 +110,13 @@ class ByTime:
         from_ns: int,
         *,
         may_be_all: bool = False,
-        asks_table: bool = True,
+        is_of_hole: bool = True,
     ) -> tuple[Match, list[Held]]:
         """Hold a list beside what is held around it, which is returned too.
 
         Nothing can arrive between the look at memory and the return. ``may_be_all``: the list may
-        have all trades that there ever were, so an earlier one that is held matters. ``asks_table``
-        is False where memory holds all that matters.
+        have all trades that there ever were, so an earlier one that is held matters. Where it is
+        not of a hole, memory holds all that matters, and only the list's own rows do.
         """
         feed, held = self._feed, self._asker.held
         rows = name_rows(trades, feed.instruments[name])
@@ -132,8 +132,12 @@ class ByTime:
         if self._asker.tally.times_apart:
             low_ns = min([low_ns, *times])
         high_ns = max([from_ns, *times]) + HELD_MARGIN_NS
-        older = await held.older(feed, name, low_ns, high_ns) if asks_table else []
-        rows_held = [*older, *held.recent(feed, name, low_ns, high_ns)]
+        if is_of_hole:
+            older = await held.older(feed, name, low_ns, high_ns)
+            rows_held = [*older, *held.recent(feed, name, low_ns, high_ns)]
+        else:
+            ids = [row.trade_id for row in rows]
+            rows_held = held.recent(feed, name, low_ns, high_ns, ids)
         found = match(rows, rows_held)
         if feed.counts_up:
             found = _with_position(found, feed, name)

@@ -180,7 +180,7 @@ class SilenceWatch:
                 asker.held.given_up_ns(feed, name),
             )
             found, _ = await self._backfill.by_time.compare(
-                name, answer.trades, page, from_ns, asks_table=False
+                name, answer.trades, page, from_ns, is_of_hole=False
             )
         except (VenueError, ServerError) as error:
             self._retry_s[name] = now_s + RETRY_S

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pumpwatch._fast import parse_binance, parse_bybit, parse_phemex
 from pumpwatch._fast.recent import OPEN_END_NS, Recent
-from pumpwatch._fast.window import Window
+from pumpwatch._fast.window import ORIGIN_NAMES, Window
 from tests._fast.driving import (
     NOW_NS,
     SECOND_NS,
@@ -136,6 +136,17 @@ def assert_columns(window: Window) -> None:
     starts = [0, *window.id_ends]
     cut = [window.id_text[a:b].decode() for a, b in zip(starts, window.id_ends, strict=False)]
     assert cut == window.trade_ids()
+    some = {*window.trade_ids()[::2], "none of them"}
+    assert window.rows_of(some) == [
+        (
+            row["timestamp_ns"],
+            row["trade_id"],
+            ORIGIN_NAMES.index(row["origin"]),
+            row["received_ns"] or 0,
+        )
+        for row in rows
+        if row["trade_id"] in some
+    ]
 
 
 # --- against the list -----------------------------------------------------------------------------

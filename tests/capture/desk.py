@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -105,16 +105,21 @@ class InMemory:
     def __init__(self) -> None:
         self.looked_back_to_ns: list[int] = []  # each question for rows
 
-    def recent(self, feed: FeedState, venue_symbol: str, from_ns: int, to_ns: int) -> list[Held]:
+    def recent(
+        self,
+        feed: FeedState,
+        venue_symbol: str,
+        from_ns: int,
+        to_ns: int,
+        ids: Iterable[str] | None = None,
+    ) -> list[Held]:
         self.looked_back_to_ns.append(from_ns)
         number = feed.table.number(venue_symbol)
         assert feed.road.recent is not None
         assert number is not None
         window = feed.road.recent.window(feed.number, number, from_ns, to_ns + 1)
-        columns = zip(
-            window.exchange_ns, window.trade_ids(), window.origins, window.received_ns, strict=True
-        )
-        return [Held(at, name, origin == 0, received) for at, name, origin, received in columns]
+        rows = window.rows_of(window.trade_ids() if ids is None else ids)
+        return [Held(at, name, origin == 0, received) for at, name, origin, received in rows]
 
     def given_up_ns(self, feed: FeedState, venue_symbol: str) -> int:
         number = feed.table.number(venue_symbol)
