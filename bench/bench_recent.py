@@ -11,12 +11,14 @@ import argparse
 import math
 import random
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from bench.machine import ROUNDS, emit, emit_machine, timed
 from bench.messages import FORMS, MANY, SECOND_NS, START_NS, Form, Stream
 from bench.roads import Road, chunks_of
 from pumpwatch._fast.recent import Recent
+from pumpwatch.capture.overlap import Held
 
 MIB = 1024 * 1024
 ROWS = 100_000
@@ -24,6 +26,8 @@ SEED = 20261125
 ROWS_A_TURN = 8_000  # a feed's in one second
 WINDOW_NS = 40 * SECOND_NS
 ASKED = 100
+AROUND_NS = 4 * SECOND_NS
+LISTED = 1_000
 FULL_MIB = 1024  # where the machine has twice that free
 LESS_MIB = 256
 PUT_MIB = 64  # more than the caches hold
@@ -115,6 +119,35 @@ def dict_cost(recent: Recent, coin: int, from_ns: int) -> None:
     emit("recent", "rows as dicts", rows, best_s, ms=round(best_s * 1e3, 3))
 
 
+def list_cost(recent: Recent, from_ns: int) -> None:
+    """A list of the busiest symbol against 4 s of it: its own rows looked for, or all read."""
+    coin, to_ns = 0, from_ns + AROUND_NS
+    feeds = range(1, len(FORMS) + 1)
+    feed = max(feeds, key=lambda feed: len(recent.window(feed, coin, from_ns, to_ns)))
+    ids = recent.held_ids(feed, coin, from_ns, to_ns)
+    listed = ids[len(ids) // 2 :][:LISTED]
+
+    def by_id(rows: Iterable[tuple[int, str, int, int]]) -> int:
+        held: dict[str, list[Held]] = {}
+        for at_ns, trade_id, origin, received_ns in rows:
+            one = Held(at_ns, trade_id, origin == 0, received_ns)
+            held.setdefault(trade_id, []).append(one)
+        return sum(trade_id in held for trade_id in listed)
+
+    def own(_: None) -> int:
+        return by_id(recent.window(feed, coin, from_ns, to_ns).rows_of(listed))
+
+    def every(_: None) -> int:
+        window = recent.window(feed, coin, from_ns, to_ns)
+        columns = window.exchange_ns, window.trade_ids(), window.origins, window.received_ns
+        return by_id(zip(*columns, strict=True))
+
+    found, own_s, _ = timed(lambda: None, own)
+    _, every_s, _ = timed(lambda: None, every)
+    emit("recent", "a list's own rows", found, own_s, around=len(ids), ms=round(own_s * 1e3, 3),
+         all_ms=round(every_s * 1e3, 3))  # fmt: skip
+
+
 def free_mib() -> int:
     """Memory that could be had now."""
     for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines():
@@ -163,6 +196,7 @@ def main() -> None:
     for name, from_ns in moments.items():
         ask(recent, f"of the busiest, {name}", [0], from_ns)
     dict_cost(recent, some[0], newest_ns)
+    list_cost(recent, START_NS + seconds * SECOND_NS - AROUND_NS)
 
 
 if __name__ == "__main__":
