@@ -15,7 +15,7 @@ help:
 	@echo "make check   formatting, lint, types"
 	@echo "make drills  the long forms of all drills: 300 kills, 1,000 damaged spools, 20 full disks"
 	@echo "make drills-full   the whole drill book and a soak of two hours, figures into docs/drills.md"
-	@echo "make drills-short  the short forms of all drills, also of those that make test leaves out"
+	@echo "make drills-short  the short forms of all drills, ten minutes; CI plays them after the tests"
 	@echo "make bench   every bench, figures into bench/RESULTS.md"
 	@echo "make instructions         instructions per row of each format against bench/instructions.tsv"
 	@echo "make instructions-update  rewrite that table"
@@ -45,9 +45,9 @@ $(EXTENSIONS): $(FAST) | $(STAMP)
 demo: $(STAMP) $(EXTENSIONS)
 	@$(PY) -m pumpwatch demo $(DEMO)
 
-# Two workers: while one waits for a database the other computes. The C code's own checks run beside
-# them, in build/. PYTEST="tests/store -k spool" runs only that.
-WORKERS ?= 2
+# More workers than cores: while one waits for a database another computes. The C code's own checks
+# run beside them, in build/. PYTEST="tests/store -k spool" runs only that.
+WORKERS ?= 3
 # Not as such in the recipe: `make -n test` would run it.
 MAKE_TOO := $(MAKE) --no-print-directory
 RUN_PYTEST = $(PY) -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder --durations=25 --durations-min=8
@@ -88,8 +88,11 @@ drills-full: $(STAMP) $(EXTENSIONS)
 	$(PY) -m pumpwatch drill all --full --seed $(SEED) > build/drills.jsonl || failed=1; \
 	$(PY) -m bench.drill_book build/drills.jsonl; cat build/drills.jsonl; exit $$failed
 
+# They wait most of their time: for faults to last, for holes to close, for alerts.
+DRILL_WORKERS ?= 4
 drills-short: $(STAMP) $(EXTENSIONS)
-	TEST_ALL_DRILLS=1 $(PY) -m pytest tests/system tests/capture/test_virtual.py
+	$(PY) -m pytest -m drill -n $(DRILL_WORKERS) --dist load --maxschedchunk 1 --durations=0 --durations-min=1 \
+		tests/system/test_drills.py tests/system tests/capture/test_virtual.py
 
 # All benches, half an hour on a quiet machine; BENCH="tls daemon" runs only these.
 bench: $(STAMP) $(EXTENSIONS)

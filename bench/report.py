@@ -36,6 +36,7 @@ RUNS: dict[str, tuple[tuple[str, ...], ...]] = {
     "spool": (("bench.bench_spool",),),
     "lists": (("bench.bench_lists",),),
     "late": (("bench.bench_late",),),
+    "server": (("bench.bench_server",),),
     "tls": (("bench.bench_tls",),),
     "recent": (("bench.bench_recent",),),
     "positions": (("bench.bench_positions",),),

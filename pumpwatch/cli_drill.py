@@ -42,6 +42,13 @@ def drill(
     control: Annotated[
         bool, typer.Option("--control", help="Play what must fail: gaps and thinned have one.")
     ] = False,
+    alone: Annotated[
+        bool,
+        typer.Option(
+            "--alone/--beside-others",
+            help="Beside other work figures of speed are told, not judged.",
+        ),
+    ] = True,
     as_json: JsonOption = False,
 ) -> int:
     """Break a simulated run on purpose; one line of JSON each.
@@ -65,7 +72,7 @@ def drill(
         code, line = play(
             name, seed=seed, count=count, is_long=full, rate_per_s=rate,
             folder=data if data is None or len(names) == 1 else data / name,
-            with_backfill=backfill, with_comparisons=compare, is_control=control,
+            with_backfill=backfill, with_comparisons=compare, is_control=control, is_alone=alone,
         )  # fmt: skip
         print(line, flush=True)
         worst = max(worst, code)

@@ -5,6 +5,7 @@ The database is started only if a test asks for it, and once for each of xdist's
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +28,8 @@ settings.register_profile("pumpwatch", deadline=None, print_blob=True)
 settings.register_profile("brief", deadline=None, print_blob=True, max_examples=10)
 settings.load_profile("pumpwatch")
 
+# Most of a short-lived server's processor time goes into compiling itself as if it ran for days.
+QUICK_JAVA = "-XX:TieredStopAtLevel=1"
 # What takes longest begins first; then the end of a run leaves no worker alone with it.
 LONG = ("tests/system/", "tests/drills/", "tests/store/", "tests/migrate/", "tests/listing/")
 HEAP_MIB = 512
@@ -34,20 +37,33 @@ START_S_MAX = 60
 STOP_S_MAX = 20
 
 
+# Of those that load the whole machine two run at once, one of these and one of the others.
+SYSTEM = "tests/system/"
+SYSTEM_FIRST = tuple(f"{SYSTEM}test_{name}.py" for name in ("backfill", "main_road", "page"))
+
+
 class ByFile(LoadScopeScheduling):  # type: ignore[misc]
-    """A file's tests share a worker, and a server; those that load the whole machine all do.
+    """A file's tests share a worker, and a server; tests of the whole system share two workers.
 
     What xdist offers for this (loadgroup) does nothing under pytest 9.2.
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        return "system" if nodeid.startswith("tests/system/") else nodeid.partition("::")[0]
+        if nodeid.startswith(SYSTEM):
+            return "system, first" if nodeid.startswith(SYSTEM_FIRST) else "system, second"
+        return nodeid.partition("::")[0]
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFile:
-    """Asked by xdist when there are workers."""
-    return ByFile(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFile | None:
+    """Asked by xdist when there are workers; drills share nothing, any worker takes the next."""
+    return ByFile(config, log) if config.option.dist == "loadscope" else None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """For all servers of the run; drills play with the server as it is."""
+    if config.option.markexpr != "drill":
+        os.environ.setdefault("JDK_JAVA_OPTIONS", QUICK_JAVA)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

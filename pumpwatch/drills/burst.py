@@ -64,8 +64,9 @@ async def run(order: Order) -> Outcome:
             last_mib <= LEVEL_MIB_MAX, f"memory grew by {last_mib:.0f} MiB in the last quarter"
         )
     outcome.expect(growth_mib <= bound_mib, f"memory grew by {growth_mib:.0f} MiB")
-    outcome.expect(share >= DRAIN_SHARE_MIN, f"drained at {share:.1f} times the incoming rate")
-    outcome.figures = {
+    is_fast = share >= DRAIN_SHARE_MIN
+    outcome.expect_speed(order, is_fast, f"drained at {share:.1f} times the incoming rate")
+    outcome.figures |= {
         "slow_s": order.count, "pending_rows_max": max(map(pending, slow)),
         "spool_mib_max": round(max(one["store"]["spool_mib"] for one in slow), 1),
         "memory_growth_mib": round(growth_mib, 1),

@@ -198,6 +198,7 @@ def play(
     with_backfill: bool = True,
     with_comparisons: bool = True,
     is_control: bool = False,
+    is_alone: bool = True,
 ) -> tuple[int, str]:
     """Play one drill, or its control; returns the exit code and its JSON line. Raises UsageError.
 
@@ -219,7 +220,7 @@ def play(
         rate_per_s=drill.rate_per_s if rate_per_s is None else rate_per_s,
         with_backfill=with_backfill and without != "backfill",
         with_comparisons=with_comparisons and without != "comparisons",
-        tell=lambda text: _tell(name, text),
+        is_alone=is_alone, tell=lambda text: _tell(name, text),
     )  # fmt: skip
     # Told to end, it must still end what it started, and unmount what it mounted.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

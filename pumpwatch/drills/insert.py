@@ -52,7 +52,8 @@ async def run(order: Order) -> Outcome:
         used = {name: s - before.get(name, 0.0) for name, s in _cpu_s(pids).items()}
         await reckon_by_feed(order, outcome, simulator, daemon)
     rows = applied_rows(last) - applied_rows(begun)
-    outcome.expect(
+    outcome.expect_speed(
+        order,
         rows / applied_s >= APPLIED_PER_S_MIN,
         f"{rows / applied_s:,.0f} rows/s applied, {APPLIED_PER_S_MIN:,} wanted",
     )

@@ -28,6 +28,7 @@ OTHER_SIDE = {"buy": "sell", "sell": "buy"}
 MS_NS = 1_000_000
 SIDE_NS = 10 * 10**9
 STANDING_S_MAX = 120.0
+READ_MS, BESIDE_OTHERS = 500.0, 4
 SETTINGS = """
 [migration]
 shadow = "{folder}"
@@ -36,16 +37,25 @@ compare_interval_s = 1.0
 check_interval_s = {check_s}
 comparisons_min = {comparisons}
 good_checks = 3
+read_ms_max = {read_ms}
 """
 Standing = dict[str, Any]
 
 
 def settings(
     folder: Path, *, stages: str = "10:0 50:0 100:0 100:0", check_s: float = 1.0,
-    comparisons: int = 3,
+    comparisons: int = 3, is_alone: bool = True,
 ) -> str:  # fmt: skip
     """Of a daemon whose reads move."""
-    return SETTINGS.format(folder=folder, stages=stages, check_s=check_s, comparisons=comparisons)
+    return SETTINGS.format(
+        folder=folder, stages=stages, check_s=check_s, comparisons=comparisons,
+        read_ms=slow_read_ms(is_alone=is_alone),
+    )  # fmt: skip
+
+
+def slow_read_ms(*, is_alone: bool) -> float:
+    """p99 of reads that is too slow: beside other work all of them are slower."""
+    return READ_MS if is_alone else BESIDE_OTHERS * READ_MS
 
 
 async def write_event(folder: Path, coin: str, simulator: Simulator, at_ns: int) -> int:

@@ -18,6 +18,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     rate_per_s: int
     with_backfill: bool = True  # False is a control: drills of holes must fail then
     with_comparisons: bool = True  # likewise, for rows that an unbroken stream keeps back
+    is_alone: bool = True  # False: other work runs beside it; speed is told, not judged
     tell: Callable[[str], None] = lambda text: None  # progress, for people
 
 
@@ -56,6 +57,13 @@ class Outcome(msgspec.Struct, kw_only=True):
         """Note a rule that does not hold."""
         if not holds:
             self.faults.append(rule)
+
+    def expect_speed(self, order: Order, holds: bool, rule: str) -> None:
+        """Note a rule of speed that does not hold; beside other work it is a figure, no fault."""
+        if order.is_alone:
+            self.expect(holds, rule)
+        elif not holds:
+            self.figures.setdefault("not_judged", []).append(rule)
 
     def line(
         self, drill: str, seed: int, seconds: float, *, number: str = "", target: str = ""

@@ -81,7 +81,8 @@ async def run(order: Order) -> Outcome:
         lag_s = daemon.status()["store"]["lag_p99_s"]
         await reckon_by_feed(order, outcome, simulator, daemon)
     outcome.faults += trace.too_large()
-    outcome.expect(drained_s <= DRAINED_S_MAX, f"drained {drained_s:.0f} s after the burst")
+    in_time = drained_s <= DRAINED_S_MAX
+    outcome.expect_speed(order, in_time, f"drained {drained_s:.0f} s after the burst")
     outcome.expect(not answers.failed, f"no answer: {answers.failed[:3]}")
     outcome.expect("burst" in answers.times_s, "nobody asked during the burst")
     outcome.figures |= {

@@ -89,7 +89,8 @@ async def run(order: Order) -> Outcome:
         came = applied_rows(daemon.status())
     outcome.rows = rows
     p99_ms = asked["warm_ingest"]["p99_ms"]
-    outcome.expect(
+    outcome.expect_speed(
+        order,
         p99_ms < WARM_P99_MS_MAX,
         f"p99 {p99_ms} ms with rows coming in, {WARM_P99_MS_MAX:g} allowed",
     )

@@ -19,7 +19,14 @@ from pumpwatch.clock import SystemClock
 from pumpwatch.daemon_client import ask_window
 from pumpwatch.drills.by_feed import reckon_by_feed
 from pumpwatch.drills.disk import filled
-from pumpwatch.drills.old_store import SIDE_NS, Standing, settings, standing, write_event
+from pumpwatch.drills.old_store import (
+    SIDE_NS,
+    Standing,
+    settings,
+    slow_read_ms,
+    standing,
+    write_event,
+)
 from pumpwatch.drills.outage import is_well
 from pumpwatch.drills.outcome import Order, Outcome
 from pumpwatch.drills.retention import image_volume
@@ -34,7 +41,8 @@ WARM_S = 25.0
 CHECK_S = 8.0
 SHORT_S = 1.2 * CHECK_S  # of three checks in a row it meets one or two
 LONG_S = 6 * CHECK_S
-STALL_S, BETWEEN_S = 0.8, 0.3  # the database is stopped for so long, again and again
+STALL_SHARE = 1.6  # of what is too slow, the database is stopped for, again and again
+BETWEEN_S = 0.3
 AWAY_NS = 3 * 3600 * 10**9  # no memory reaches so far back: the table must be asked
 ASK_S = 0.05
 STAGE = 3  # 100 % of reads, the old store behind
@@ -73,7 +81,7 @@ async def run(order: Order) -> Outcome:
     outcome, readers = Outcome(), _Readers()
     old = order.folder / "old"
     old.mkdir(parents=True)
-    toml = settings(old, check_s=CHECK_S)
+    toml = settings(old, check_s=CHECK_S, is_alone=order.is_alone)
     async with stage(order.folder, order.seed, order.rate_per_s, toml) as (simulator, daemon):
         disk = daemon.data_dir / "questdb"
         with image_volume(disk, VOLUME_MIB):
@@ -177,9 +185,10 @@ class _Act:
         known = PidFile.read(self._daemon.data_dir)
         assert known is not None
         end_s = trio.current_time() + min(seconds, LONG_S)
+        stall_s = STALL_SHARE * slow_read_ms(is_alone=self._order.is_alone) / 1e3
         while trio.current_time() < end_s:
             os.kill(known.pid, signal.SIGSTOP)
-            await trio.sleep(STALL_S)
+            await trio.sleep(stall_s)
             os.kill(known.pid, signal.SIGCONT)
             await trio.sleep(BETWEEN_S)
 

@@ -36,7 +36,7 @@ async def run(order: Order) -> Outcome:
     clock = SystemClock()
     old = order.folder / "old"
     old.mkdir(parents=True)
-    toml = settings(old, comparisons=COMPARISONS)
+    toml = settings(old, comparisons=COMPARISONS, is_alone=order.is_alone)
     kills: list[Kill] = []
     shares: dict[str, float] = {}
     async with stage(order.folder, order.seed, order.rate_per_s, toml) as (simulator, daemon):

@@ -5,7 +5,6 @@ The drills play the same plans against processes and a database. Here a seed tak
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -20,9 +19,6 @@ from tests.capture.virtual import VirtualDesk, VirtualRun, play
 
 SEEDS = (20_261_125,)
 COMPARED_S = 75.0  # each list is read once a minute
-long = pytest.mark.skipif(
-    not os.environ.get("TEST_ALL_DRILLS"), reason="takes minutes: make drills-short"
-)
 
 
 def settings(seed: int, *, rate: float = 240.0, symbols: int = 6, newborns: int = 0) -> SimSettings:
@@ -72,7 +68,7 @@ def thin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, compares: bool) -> 
     )  # fmt: skip
 
 
-@long
+@pytest.mark.drill
 def test_what_an_unbroken_stream_keeps_back_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -83,7 +79,7 @@ def test_what_an_unbroken_stream_keeps_back_is_found(
     assert run.found.recovered >= thinned.SHARE_MIN * run.found.unsent
 
 
-@long
+@pytest.mark.drill
 def test_control_without_comparisons_it_goes_unseen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,7 +107,7 @@ def test_planned_ends_cost_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert run.replacements == 2 * replace.ROUND
 
 
-@long
+@pytest.mark.drill
 def test_what_lists_still_show_after_an_outage_comes_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -210,6 +210,9 @@ def test_everything_binds_to_loopback_and_no_default_stays() -> None:
                 "line.auto.create.new.tables", "line.auto.create.new.columns"):  # fmt: skip
         assert lines[key] == "false"
     assert lines["cairo.commit.mode"] == "sync"
+    for pool in embedded_files.WORKER_POOLS:  # how long each looks for work before it sleeps
+        assert int(lines[f"{pool}.worker.nap.threshold"]) < 1000
+        assert int(lines[f"{pool}.worker.sleep.threshold"]) < 1000
 
 
 def test_files_are_written_anew_and_private(tmp_path: Path) -> None:

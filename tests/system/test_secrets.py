@@ -6,7 +6,6 @@ Every target that holds a secret fails on purpose, since errors are where secret
 from __future__ import annotations
 
 import base64
-import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,13 +20,7 @@ from pumpwatch.drills.verbs import say
 from pumpwatch.environment import read_runtime
 from pumpwatch.errors import EXIT_GOOD
 
-pytestmark = [
-    pytest.mark.questdb,
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not os.environ.get("TEST_ALL_DRILLS"), reason="takes minutes: make drills-short"
-    ),
-]
+pytestmark = [pytest.mark.questdb, pytest.mark.slow, pytest.mark.drill]
 
 SEED = 20_261_127
 RUN_S = 35.0  # an alert is told after 30

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from functools import partial
@@ -20,13 +19,7 @@ from pumpwatch.drills.stage import DaemonProcess, applied_rows, is_subscribed, s
 from pumpwatch.store.server import read_password, running_address
 from pumpwatch.store.sql import Sql
 
-pytestmark = [
-    pytest.mark.questdb,
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not os.environ.get("TEST_ALL_DRILLS"), reason="takes minutes: make drills-short"
-    ),
-]
+pytestmark = [pytest.mark.questdb, pytest.mark.slow, pytest.mark.drill]
 
 RATE_PER_S = 2000
 VERB_S_MAX = 240
