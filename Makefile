@@ -85,6 +85,7 @@ drills: $(STAMP) $(EXTENSIONS)
 # The whole book: the full forms, with a soak of two hours; the lines go into docs/drills.md.
 drills-full: $(STAMP) $(EXTENSIONS)
 	@mkdir -p build; failed=0; \
+	$(PY) -m pytest -m drill tests/system/test_upkeep.py tests/capture/test_virtual.py || failed=1; \
 	$(PY) -m pumpwatch drill all --full --seed $(SEED) > build/drills.jsonl || failed=1; \
 	$(PY) -m bench.drill_book build/drills.jsonl; cat build/drills.jsonl; exit $$failed
 
@@ -92,7 +93,7 @@ drills-full: $(STAMP) $(EXTENSIONS)
 DRILL_WORKERS ?= 4
 drills-short: $(STAMP) $(EXTENSIONS)
 	$(PY) -m pytest -m drill -n $(DRILL_WORKERS) --dist load --maxschedchunk 1 --durations=0 --durations-min=1 \
-		tests/system/test_drills.py tests/system tests/capture/test_virtual.py
+		tests/system/test_drills.py tests/system/test_secrets.py
 
 # All benches, half an hour on a quiet machine; BENCH="tls daemon" runs only these.
 bench: $(STAMP) $(EXTENSIONS)
