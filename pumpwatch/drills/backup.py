@@ -70,17 +70,23 @@ async def run(order: Order) -> Outcome:
         await play.prepare(order.seed)
         await play.start()
         for number in range(order.count):
+            order.tell(f"backup {number + 1} of {order.count}")
             await play.cycle(number)
+        order.tell("a byte of each flipped")
         await play.flipped_bytes(order.count)
         is_short = order.count <= COUNT_SHORT
+        order.tell("backups that must fail")
         await play.failing(FAILURES_SHORT if is_short else FAILURES)
         await play.end()
         with s3_server() as url:
             async with run_relay(url) as relay:
                 with remote(relay.url):
                     await play.start()
+                    order.tell("killed in its phases")
                     await play.killed_in_each_phase(is_short=is_short)
+                    order.tell("an upload is cut")
                     await play.cut_upload(relay)
+                    order.tell("comparing with the truth")
                     verdict = await reckon(
                         outcome, simulator, daemon, kills=play.kills, not_traded=SYMBOL
                     )
