@@ -11,7 +11,8 @@ APT := $(if $(filter 0,$(shell id -u)),apt-get,sudo apt-get)
 
 help:
 	@echo "make demo    simulator + database + recorder for a minute, then a table (no exchange is contacted)"
-	@echo "make test    the tests: units, the whole system against a real QuestDB, the C code's own checks"
+	@echo "make test    the tests: units, and the whole system against a real QuestDB"
+	@echo "make test-c  the C code's own checks: sanitizers in short, instructions per row"
 	@echo "make check   formatting, lint, types"
 	@echo "make drills  the long forms of all drills: 300 kills, 1,000 damaged spools, 20 full disks"
 	@echo "make drills-full   the whole drill book and a soak of two hours, figures into docs/drills.md"
@@ -45,22 +46,14 @@ $(EXTENSIONS): $(FAST) | $(STAMP)
 demo: $(STAMP) $(EXTENSIONS)
 	@$(PY) -m pumpwatch demo $(DEMO)
 
-# More workers than cores: while one waits for a database another computes. The C code's own checks
-# run beside them, in build/. PYTEST="tests/store -k spool" runs only that.
+# More workers than cores: while one waits for a database another computes.
+# PYTEST="tests/store -k spool" runs only that.
 WORKERS ?= 3
-# Not as such in the recipe: `make -n test` would run it.
-MAKE_TOO := $(MAKE) --no-print-directory
 RUN_PYTEST = $(PY) -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder --durations=25 --durations-min=8
 test: $(STAMP) $(EXTENSIONS)
-ifeq ($(strip $(PYTEST)),)
-	@mkdir -p build; $(MAKE_TOO) test-c > build/test-c.log 2>&1 & beside=$$!; \
-	$(RUN_PYTEST); code=$$?; \
-	wait $$beside && tail -n 1 build/test-c.log || { code=1; cat build/test-c.log; }; exit $$code
-else
 	$(RUN_PYTEST) $(PYTEST)
-endif
 
-# The short form of asan, and the table of instructions.
+# What CI runs beside the drills: the short form of asan, and the table of instructions.
 test-c: $(STAMP) $(EXTENSIONS)
 	@$(MAKE) --no-print-directory asan PROFILE=brief
 	@$(MAKE) --no-print-directory instructions
@@ -90,7 +83,7 @@ drills-full: $(STAMP) $(EXTENSIONS)
 	$(PY) -m bench.drill_book build/drills.jsonl; cat build/drills.jsonl; exit $$failed
 
 # They wait most of their time: for faults to last, for holes to close, for alerts.
-DRILL_WORKERS ?= 4
+DRILL_WORKERS ?= 3
 drills-short: $(STAMP) $(EXTENSIONS)
 	$(PY) -m pytest -m drill -n $(DRILL_WORKERS) --dist load --maxschedchunk 1 --durations=0 --durations-min=1 \
 		tests/system/test_drills.py tests/system/test_secrets.py

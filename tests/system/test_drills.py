@@ -22,7 +22,7 @@ ROOT_NEEDED = {"console", "disk", "retention", "backup", "rollback", "fire"}
 # Rates that leave a busy machine of two cores some air: the long forms (make drills) take more.
 # What takes longest begins first.
 SHORT = {
-    "backup": ["--count", "1", "--rate", "2000"],
+    "backup": ["--count", "1", "--rate", "500"],
     "retention": ["--count", "1", "--rate", "8000"],
     "console": ["--count", "1", "--rate", "2000"],
     "listing": ["--count", "14", "--rate", "600"],
