@@ -18,6 +18,7 @@ from typing import Any
 import trio
 
 from pumpwatch.clock import SystemClock
+from pumpwatch.demo import Simulator
 from pumpwatch.drills.months import (
     BURST_S,
     SYMBOL,
@@ -47,6 +48,7 @@ LEVEL_S_MAX = 60.0
 RUN_S_MAX = 120.0
 ROUNDS_MAX = 12  # of filling the disk again, until the floor is reached
 FULL_S_MAX = 400.0  # until the spool has reached its limit
+FILLING_TIMES = 5  # the rate until then: minutes of waiting prove nothing
 FULL_S = 5.0
 RECOVERY_S_MAX = 180.0
 PURGED_S = 35.0  # then the server has removed the log of what it applied
@@ -68,7 +70,7 @@ async def run(order: Order) -> Outcome:
     seed = order.seed
     async with stage(order.folder, seed, order.rate_per_s, SETTINGS) as (simulator, daemon):
         disk = daemon.data_dir / "questdb"
-        act = _Act(outcome, daemon, disk)
+        act = _Act(order, outcome, simulator, daemon, disk)
         await act.prepare(seed)
         made = await trio.to_thread.run_sync(disk.rename, disk.with_name("made"))
         with image_volume(disk, VOLUME_MIB):
@@ -120,8 +122,13 @@ def image_volume(place: Path, size_mib: int) -> Iterator[None]:
 class _Act:
     """The steps, in order; each knows what the ones before have left."""
 
-    def __init__(self, outcome: Outcome, daemon: DaemonProcess, disk: Path) -> None:
+    def __init__(
+        self, order: Order, outcome: Outcome, simulator: Simulator, daemon: DaemonProcess,
+        disk: Path,
+    ) -> None:  # fmt: skip
+        self.order = order
         self.outcome = outcome
+        self.simulator = simulator
         self.daemon = daemon
         self.disk = disk
         self.now_ns = SystemClock().wall_ns()
@@ -131,6 +138,7 @@ class _Act:
 
     async def prepare(self, seed: int) -> None:
         """40 days, the listing and its hole."""
+        self.order.tell(f"{DAYS} days are written")
         async with database_before(self.daemon.config) as sql:
             rows = await fill_days(
                 sql, day_of(self.now_ns, DAYS), day_of(self.now_ns, 0),
@@ -145,6 +153,7 @@ class _Act:
     async def by_age(self) -> None:
         """60 %: what is older than 30 days goes at the start, the 30th stays, the window too."""
         await self.until_days(KEEP_DAYS, "60 %")
+        self.order.tell("60 %")
         with self.filled(60):
             await self.until_level(Level.OK)
             await self.verb("retention", "run")
@@ -153,6 +162,7 @@ class _Act:
 
     async def nothing_to_do(self) -> None:
         """75 %: a warning, and nothing goes."""
+        self.order.tell("75 %")
         with self.filled(75):
             await self.until_level(Level.WARN)
             await self.verb("retention", "run")
@@ -161,6 +171,7 @@ class _Act:
     async def for_the_disk(self) -> None:
         """88 %: an alert, then the days beyond 25, and no more than these."""
         known = len(self.daemon.log_file.read_bytes())
+        self.order.tell("88 %")
         with self.filled(88):
             await self.until_days(EMERGENCY_DAYS, "88 %")
             log = self.daemon.log_file.read_bytes()[known:].decode("utf-8", "replace")
@@ -170,6 +181,7 @@ class _Act:
 
     async def down_to_the_floor(self) -> None:
         """As long as the disk stays full the oldest days go, never the last 7."""
+        self.order.tell("down to the floor")
         for _ in range(ROUNDS_MAX):
             with self.filled(93):
                 await self.until_level(Level.EMERGENCY)
@@ -186,6 +198,7 @@ class _Act:
 
     async def stopped(self) -> None:
         """96 %: the writers stop, the spool fills, the sockets wait; then all goes on by itself."""
+        self.order.tell("96 %")
         with self.filled(96.5):
             await self.daemon.until(
                 lambda now: now["upkeep"]["writers_stopped"], "stopped", LEVEL_S_MAX
@@ -199,9 +212,11 @@ class _Act:
                 and second["store"]["applied_rows"] == first["store"]["applied_rows"],
                 "96 %: rows went on to the database, or did not go on to the spool",
             )
+            await self.simulator.set_rate(self.order.rate_per_s * FILLING_TIMES)
             full = await self.daemon.until(
                 lambda now: now["store"]["spool_state"] == "full", "full", FULL_S_MAX
             )
+            await self.simulator.set_rate(self.order.rate_per_s)
             await trio.sleep(FULL_S)
             self.figures["spool_mib_max"] = round(full["store"]["spool_mib"], 1)
             limit_mib = SPOOL_MIB + 64  # urgent records may go beyond (spool.py)
