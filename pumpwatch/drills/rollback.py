@@ -158,7 +158,10 @@ class _Act:
                 await self._standing(lambda told: not told["place"]["is_held"])
                 return
             stage_now = told["place"]["stage"]
-            await say(self._daemon, "migrate", "advance", as_json=False)
+            code, _, _ = await say(self._daemon, "migrate", "advance", as_json=False)
+            if code:  # the check after the one that was told of had another result
+                await trio.sleep(CHECK_S)
+                continue
             await self._standing(
                 lambda told, stage_now=stage_now: told["place"]["stage"] > stage_now  # type: ignore[misc]
             )
