@@ -69,6 +69,7 @@ def test_the_option_reaches_the_drill(
         orders.append(order)
         return Outcome(rows=1)
 
+    monkeypatch.setattr("pumpwatch.log.configure", lambda **_: None)  # of all tests behind this one
     monkeypatch.setitem(DRILLS, "times", msgspec.structs.replace(DRILLS["times"], play=note))
     assert main(["drill", "times", option]) == 0
     assert [order.is_alone for order in orders] == [option == "--alone"]
