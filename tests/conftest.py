@@ -61,9 +61,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFile | 
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """For all servers of the run; drills play with the server as it is."""
-    if config.option.markexpr != "drill":
-        os.environ.setdefault("JDK_JAVA_OPTIONS", QUICK_JAVA)
+    """For all servers of the run."""
+    os.environ.setdefault("JDK_JAVA_OPTIONS", QUICK_JAVA)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
