@@ -56,7 +56,10 @@ SHORT = {
 }
 # A minute of processor time and more each: too much for CI's 25 minutes; `make drills-short` plays
 # them with all others.
-DEAR = {"backup", "retention", "console", "listing", "fire", "rollback", "stages", "soak"}
+DEAR = {
+    *("backup", "retention", "console", "listing", "fire", "rollback", "stages", "soak"),
+    *("newborn", "blackout", "hybrid"),
+}
 NAMES = [pytest.param(name, marks=[pytest.mark.dear] if name in DEAR else []) for name in SHORT]
 
 
