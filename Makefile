@@ -86,7 +86,7 @@ drills-full: $(STAMP) $(EXTENSIONS)
 DRILL_WORKERS ?= 3
 DRILL_MARKS ?= drill
 drills-short: $(STAMP) $(EXTENSIONS)
-	$(PY) -m pytest -m $(DRILL_MARKS) -n $(DRILL_WORKERS) --dist load --maxschedchunk 1 \
+	$(PY) -m pytest -m "$(DRILL_MARKS)" -n $(DRILL_WORKERS) --dist load --maxschedchunk 1 \
 		--durations=0 --durations-min=1 -o faulthandler_timeout=0 \
 		tests/system/test_drills.py tests/system/test_secrets.py
 

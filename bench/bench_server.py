@@ -9,24 +9,23 @@ from __future__ import annotations
 
 import argparse
 import logging
-import tempfile
 import time
-from pathlib import Path
 from unittest.mock import patch
 
-import httpx
-import psutil
 import trio
 
-from bench.bench_late import FIRST_NS, ROWS_PER_S, SECOND_NS, Writer
+from bench.lone_database import (
+    FIRST_NS,
+    ROWS_PER_S,
+    SECOND_NS,
+    LoneDatabase,
+    Writer,
+    lone_database,
+)
 from bench.machine import emit, emit_machine
 from pumpwatch import log
-from pumpwatch.config import Config, QuestdbConfig
-from pumpwatch.drills.months import database_before
 from pumpwatch.store import embedded_files
 from pumpwatch.store.applied import WAL_SQL
-from pumpwatch.store.server import running_address
-from pumpwatch.store.server_process import PidFile
 from pumpwatch.store.sql import Sql
 
 REQUESTS_PER_S, LOOKS = 2, 2  # looks a request
@@ -37,30 +36,20 @@ PAUSE_S = 0.05
 
 async def measure(case: str, pools: tuple[str, ...], seconds: int) -> None:
     """One case, printed; ``pools`` get our thresholds."""
-    with (
-        tempfile.TemporaryDirectory(prefix="bench-server-") as folder,
-        patch.object(embedded_files, "WORKER_POOLS", pools),
-    ):
-        ports = QuestdbConfig(http_port=0, pg_port=0, health_port=0)
-        config = Config(data_dir=Path(folder), questdb=ports)
-        async with database_before(config) as sql:
-            address, running = running_address(config), PidFile.read(config.data_dir)
-            assert running is not None
-            async with httpx.AsyncClient(
-                base_url=address.http_url, auth=(address.user, address.password),
-                timeout=60, trust_env=False,
-            ) as client:  # fmt: skip
-                await _play(case, Writer(client), sql, psutil.Process(running.pid), seconds)
+    with patch.object(embedded_files, "WORKER_POOLS", pools):
+        async with lone_database() as database:
+            await _play(case, database, seconds)
 
 
-async def _play(case: str, writer: Writer, sql: Sql, process: psutil.Process, seconds: int) -> None:
+async def _play(case: str, database: LoneDatabase, seconds: int) -> None:
+    sql, writer = database.sql, database.writer
     now_ns = await _load(writer, sql, FIRST_NS, WARM_UP_S)
-    begun_s = _cpu_s(process)
+    begun_s = database.cpu_s
     await trio.sleep(seconds / 2)
-    idle_s = _cpu_s(process) - begun_s
-    begun_s, at_s = _cpu_s(process), time.perf_counter()
+    idle_s = database.cpu_s - begun_s
+    begun_s, at_s = database.cpu_s, time.perf_counter()
     await _load(writer, sql, now_ns, seconds)
-    load_s, wall_s = _cpu_s(process) - begun_s, time.perf_counter() - at_s
+    load_s, wall_s = database.cpu_s - begun_s, time.perf_counter() - at_s
     close, apart = await _ask(sql, 0), await _ask(sql, PAUSE_S)
     emit(
         "server", case, seconds * ROWS_PER_S, wall_s,
@@ -94,11 +83,6 @@ async def _ask(sql: Sql, pause_s: float) -> tuple[float, float]:
         times.append((time.perf_counter() - begun_s) * 1e3)
     times.sort()
     return round(times[ASKED // 2], 2), round(times[ASKED * 95 // 100], 2)
-
-
-def _cpu_s(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return times.user + times.system
 
 
 def main() -> None:

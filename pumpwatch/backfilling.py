@@ -60,16 +60,9 @@ class HeldEverywhere:
         if feed.road.recent is None or number is None:
             return []
         window = feed.road.recent.window(feed.number, number, from_ns, to_ns + 1)
-        if ids is not None:
-            rows: Iterable[tuple[int, str, int, int]] = window.rows_of(ids)
-        else:
-            rows = zip(
-                window.exchange_ns, window.trade_ids(), window.origins, window.received_ns,
-                strict=True,
-            )  # fmt: skip
         return [
             Held(at_ns, trade_id, origin == STREAM, received_ns)
-            for at_ns, trade_id, origin, received_ns in rows
+            for at_ns, trade_id, origin, received_ns in window.rows_of(ids)
         ]
 
     def given_up_ns(self, feed: FeedState, venue_symbol: str) -> int:

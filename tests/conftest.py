@@ -30,16 +30,14 @@ settings.load_profile("pumpwatch")
 
 # Most of a short-lived server's processor time goes into compiling itself as if it ran for days.
 QUICK_JAVA = "-XX:TieredStopAtLevel=1"
+SYSTEM = "tests/system/"
+# Of those that load the whole machine two run at once, one of these and one of the others.
+SYSTEM_FIRST = tuple(f"{SYSTEM}test_{name}.py" for name in ("backfill", "main_road", "page"))
 # What takes longest begins first; then the end of a run leaves no worker alone with it.
-LONG = ("tests/system/", "tests/drills/", "tests/store/", "tests/migrate/", "tests/listing/")
+LONG = (SYSTEM, "tests/drills/", "tests/store/", "tests/migrate/", "tests/listing/")
 HEAP_MIB = 512
 START_S_MAX = 60
 STOP_S_MAX = 20
-
-
-# Of those that load the whole machine two run at once, one of these and one of the others.
-SYSTEM = "tests/system/"
-SYSTEM_FIRST = tuple(f"{SYSTEM}test_{name}.py" for name in ("backfill", "main_road", "page"))
 
 
 class ByFile(LoadScopeScheduling):  # type: ignore[misc]

@@ -240,18 +240,19 @@ cdef class Window:
         cdef Py_ssize_t i
         return [texts[ends[i - 1] if i else 0:ends[i]].decode() for i in range(self.count)]
 
-    def rows_of(self, ids):
-        """(exchange_ns, trade_id, origin, received_ns) of rows with some ids; others cost no object of theirs."""
+    def rows_of(self, ids=None):
+        """(exchange_ns, trade_id, origin, received_ns) of all rows, or of those with some ids."""
         cdef const char* texts = PyBytes_AS_STRING(self.texts)
         cdef const int64_t* ends = <const int64_t*>PyBytes_AS_STRING(self.ends)
         cdef const int64_t* exchange = <const int64_t*>PyBytes_AS_STRING(self.exchange)
         cdef const int64_t* received = <const int64_t*>PyBytes_AS_STRING(self.received)
         cdef Py_ssize_t i, start = 0
-        wanted = {trade_id.encode(): trade_id for trade_id in ids}
+        wanted = None if ids is None else {trade_id.encode(): trade_id for trade_id in ids}
         found = []
         for i in range(self.count):
-            trade_id = wanted.get(texts[start:ends[i]])
+            text = texts[start:ends[i]]
             start = ends[i]
+            trade_id = text.decode() if wanted is None else wanted.get(text)
             if trade_id is not None:
                 found.append((exchange[i], trade_id, self.origin[i], received[i]))
         return found

@@ -136,6 +136,7 @@ def assert_columns(window: Window) -> None:
     starts = [0, *window.id_ends]
     cut = [window.id_text[a:b].decode() for a, b in zip(starts, window.id_ends, strict=False)]
     assert cut == window.trade_ids()
+    assert [trade_id for _, trade_id, _, _ in window.rows_of()] == window.trade_ids()
     some = {*window.trade_ids()[::2], "none of them"}
     assert window.rows_of(some) == [
         (

@@ -104,6 +104,7 @@ class InMemory:
 
     def __init__(self) -> None:
         self.looked_back_to_ns: list[int] = []  # each question for rows
+        self.handed_out_rows: list[int] = []
 
     def recent(
         self,
@@ -118,7 +119,8 @@ class InMemory:
         assert feed.road.recent is not None
         assert number is not None
         window = feed.road.recent.window(feed.number, number, from_ns, to_ns + 1)
-        rows = window.rows_of(window.trade_ids() if ids is None else ids)
+        rows = window.rows_of(ids)
+        self.handed_out_rows.append(len(rows))
         return [Held(at, name, origin == 0, received) for at, name, origin, received in rows]
 
     def given_up_ns(self, feed: FeedState, venue_symbol: str) -> int:

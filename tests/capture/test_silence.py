@@ -113,6 +113,8 @@ async def test_a_short_list_is_not_held_against_all_that_is_held(feed: str) -> N
     desk.hear(made(*range(1, 101)))
     await SilenceWatch(desk.backfill, CHECK_S).check(desk.form.venue_symbol, 0.0)
     assert desk.holes == []
+    if not feed.startswith("phemex"):  # its composed ids come again at other instants
+        assert desk.held.handed_out_rows[-1] <= 5
     # The list shows rows 96 to 100.
     assert desk.held.looked_back_to_ns[-1] >= made(95)[0].ns - HELD_MARGIN_NS
 

@@ -210,7 +210,8 @@ def test_everything_binds_to_loopback_and_no_default_stays() -> None:
                 "line.auto.create.new.tables", "line.auto.create.new.columns"):  # fmt: skip
         assert lines[key] == "false"
     assert lines["cairo.commit.mode"] == "sync"
-    for pool in embedded_files.WORKER_POOLS:  # how long each looks for work before it sleeps
+    # How long each pool looks for work before it sleeps.
+    for pool in ("shared", "wal.apply", "mat.view.refresh", "view.compiler", "export"):
         assert int(lines[f"{pool}.worker.nap.threshold"]) < 1000
         assert int(lines[f"{pool}.worker.sleep.threshold"]) < 1000
 
