@@ -22,14 +22,13 @@ from pumpwatch.config import Config, QuestdbConfig
 from pumpwatch.store import embedded_files
 from pumpwatch.store.embedded_files import Launch, choose_ports, plan_launch
 from pumpwatch.store.server import Ports, ServerAddress, ensure_passwords
+from tests import java_cache
 
 # A machine that is busy with other tests must not fail an example for its time.
 settings.register_profile("pumpwatch", deadline=None, print_blob=True)
 settings.register_profile("brief", deadline=None, print_blob=True, max_examples=10)
 settings.load_profile("pumpwatch")
 
-# Most of a short-lived server's processor time goes into compiling itself as if it ran for days.
-QUICK_JAVA = "-XX:TieredStopAtLevel=1"
 SYSTEM = "tests/system/"
 # Of those that load the whole machine two run at once, one of these and one of the others.
 SYSTEM_FIRST = tuple(f"{SYSTEM}test_{name}.py" for name in ("backfill", "main_road", "page"))
@@ -60,7 +59,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFile | 
 
 def pytest_configure(config: pytest.Config) -> None:
     """For all servers of the run."""
-    os.environ.setdefault("JDK_JAVA_OPTIONS", QUICK_JAVA)
+    os.environ.setdefault("JDK_JAVA_OPTIONS", java_cache.options(config.rootpath / java_cache.FILE))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

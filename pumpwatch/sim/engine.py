@@ -12,6 +12,8 @@ from pumpwatch.sim.market import Market
 from pumpwatch.sim.settings import SimSettings
 
 CATCH_UP_S = 0.5  # a late tick makes good that much, no more
+# A tick costs the same whether it has a trade or fifty: at low rates they are rarer.
+TICK_ROWS, TICK_S_MAX = 100, 0.08
 REFRESH_S = 30.0  # each symbol's prices move that often
 REFRESHES_PER_S_MAX = 40.0  # or, where symbols are many, so many symbols' in a second
 PUMP_REFRESH_S = 0.5
@@ -58,7 +60,7 @@ class Engine:
         last_s, last_ns = started_s, self._clock.wall_ns()
         next_s = started_s
         while True:
-            next_s = max(next_s + self._settings.tick_s, trio.current_time())
+            next_s = max(next_s + self._tick_s(), trio.current_time())
             with trio.move_on_at(next_s):
                 await self.stopped.wait()
             now_s, now_ns = trio.current_time(), self._clock.wall_ns()
@@ -69,6 +71,10 @@ class Engine:
         self.stopped.set()
         for market in self.markets:
             market.send_late(last_ns + LATE_NS_MAX)
+
+    def _tick_s(self) -> float:
+        wanted_s = TICK_ROWS / self.rate_per_s if self.rate_per_s > 0 else TICK_S_MAX
+        return max(self._settings.tick_s, min(wanted_s, TICK_S_MAX))
 
     def somebody_subscribed(self) -> None:
         """There is a reader: trading may begin."""
