@@ -186,11 +186,13 @@ def _writers_stopped(standing: Standing) -> Found:
 
 
 def _told(rule: str) -> Callable[[Standing], Found]:
-    """What the last run of retention, conversion or backup complained of."""
+    """What the last run of retention, conversion or backup complained of: rule, or rule/subject."""
 
     def find(standing: Standing) -> Iterator[tuple[str, str]]:
-        if rule in standing.upkeep.told:
-            yield "", standing.upkeep.told[rule]
+        for key, text in standing.upkeep.told.items():
+            name, _, subject = key.partition("/")
+            if name == rule:
+                yield subject, text
 
     return find
 

@@ -69,11 +69,16 @@ class Moving:
 
     @property
     def told(self) -> dict[str, str]:
-        """The alert that stands after a step back, until enough checks were good."""
+        """The alert that stands after a step back, until enough checks were good.
+
+        Each step is a subject of its own: reads go forward by hand only, so that one that follows
+        another soon is no flapping.
+        """
         place = None if self.desk is None else self.desk.migration.place
         if place is None or not place.is_held:
             return {}
-        return {ROLLED_BACK: f"reads are at stage {place.stage}: {place.cause}"}
+        key = f"{ROLLED_BACK}/change {place.revision}"
+        return {key: f"reads are at stage {place.stage}: {place.cause}"}
 
     async def run(self, replayed: Callable[[], Awaitable[None]]) -> None:
         """Load where it stood, then compare and check until cancelled.

@@ -111,7 +111,8 @@ CASES: list[tuple[str, str, Standing]] = [
     ("retention_refused", "", with_upkeep(told={"retention_refused": "the clock"})),
     ("retention_failed", "", with_upkeep(told={"retention_failed": "no answer"})),
     ("cold_failed", "", with_upkeep(told={"cold_failed": "other rows"})),
-    ("migration_rolled_back", "", with_upkeep(told={"migration_rolled_back": "slow reads"})),
+    ("migration_rolled_back", "change 7", with_upkeep(
+        told={"migration_rolled_back/change 7": "slow reads"})),
     ("backup_failed", "", with_upkeep(told={"backup_failed": "no room"})),
     ("backup_broken", "", with_upkeep(told={"backup_broken": "a byte"})),
     ("backup_not_rotated", "", with_upkeep(told={"backup_not_rotated": "read-only"})),

@@ -1,7 +1,8 @@
 """Reads step back by themselves (D-15): failing reads, slow reads, a full disk; then they heal.
 
-Each lasts once for less than the three checks in a row, and once for more: only the latter may lead
-to a step back, to one, and to one alert; writes lose nothing. Forward again only after good checks.
+Each lasts once for less than the three checks in a row, and once until it led to a step back: to
+one, not before the third check, and to one alert; writes lose nothing. Forward again only after
+good checks.
 ``count`` is the rounds. The small disk wants root, for mount.
 """
 
@@ -40,11 +41,11 @@ COIN = "BTC"
 WARM_S = 25.0
 CHECK_S = 8.0
 SHORT_S = 1.2 * CHECK_S  # of three checks in a row it meets one or two
-LONG_S = 6 * CHECK_S
+BAD_CHECKS = 3
 STALL_SHARE = 1.6  # of what is too slow, the database is stopped for, again and again
 BETWEEN_S = 0.3
 AWAY_NS = 3 * 3600 * 10**9  # no memory reaches so far back: the table must be asked
-ASK_S = 0.1
+ASK_S = 0.2
 STAGE = 3  # 100 % of reads, the old store behind
 VOLUME_MIB = 6144
 FULL_SHARE = 0.965
@@ -115,8 +116,10 @@ class _Act:
     """Faults, and what must follow."""
 
     def __init__(self, order: Order, outcome: Outcome, daemon: DaemonProcess, disk: Path) -> None:
-        self.faults: dict[str, Callable[[float], Awaitable[None]]] = {
-            "errors": self._kill_again, "slow": self._stall, "disk": self._fill,
+        # Each lasts until it is cancelled; whether it is the short one: a database that is killed
+        # takes its time to come back.
+        self.faults: dict[str, Callable[[bool], Awaitable[None]]] = {
+            "errors": self._kill, "slow": self._stall, "disk": self._fill,
         }  # fmt: skip
         self.is_stopped_seen = False
         self._order = order
@@ -129,20 +132,33 @@ class _Act:
         await self._forward()
         before = await self._standing(lambda told: told["place"]["stage"] == STAGE)
         self._order.tell(f"{name}, {SHORT_S:.0f} s")
-        await self.faults[name](SHORT_S)
+        with trio.move_on_after(SHORT_S):
+            await self.faults[name](True)
         await self._well()
         told = await self._standing(lambda told: told["at_ns"] > before["at_ns"])
         stays = told["place"]["stage"] == STAGE
         self._outcome.expect(stays, f"{name}: a step back after {SHORT_S:g} s: {told['place']}")
-        self._order.tell(f"{name}, {LONG_S:.0f} s")
-        await self.faults[name](LONG_S)
+        self._order.tell(f"{name}, until a step back")
+        cause = await self._until_back(name)
         await self._well()
-        told = await self._standing(lambda told: told["place"]["stage"] < STAGE)
-        one = told["place"]["stage"] == STAGE - 1
-        self._outcome.expect(one, f"{name}: not one step back: {told['place']}")
         code, _, complaint = await say(self._daemon, "migrate", "advance", as_json=False)
+        told = await self._standing(bool)
         is_held = code != 0 or not told["place"]["is_held"]
         self._outcome.expect(is_held, f"{name}: forward at once after a step back: {complaint}")
+        told = await self._standing(lambda told: not told["place"]["is_held"])
+        one = told["place"]["stage"] == STAGE - 1
+        self._outcome.expect(one, f"{name}: not one step back: {told['place']}")
+        return cause
+
+    async def _until_back(self, name: str) -> str:
+        begun_s = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.faults[name], False)
+            told = await self._standing(lambda told: told["place"]["stage"] < STAGE)
+            nursery.cancel_scope.cancel()
+        lasted_s = trio.current_time() - begun_s
+        fewest_s = (BAD_CHECKS - 1) * CHECK_S
+        self._outcome.expect(lasted_s > fewest_s, f"{name}: a step back after {lasted_s:.0f} s")
         return str(told["place"]["cause"])
 
     async def alerts(self) -> int:
@@ -174,33 +190,33 @@ class _Act:
 
     # --- faults -----------------------------------------------------------------------------------
 
-    async def _kill_again(self, seconds: float) -> None:
-        """The database is killed once, or for so long as often as it comes back."""
-        with trio.move_on_after(seconds):
-            while True:
-                end_server(self._daemon)
-                if seconds <= SHORT_S:
-                    return  # it takes its time to come back
-                await trio.sleep(0.2)
+    async def _kill(self, is_short: bool) -> None:
+        """The database is killed: once, or as often as it comes back."""
+        while True:
+            if end_server(self._daemon) and is_short:
+                await trio.sleep_forever()
+            await trio.sleep(0.2)
 
-    async def _stall(self, seconds: float) -> None:
+    async def _stall(self, is_short: bool) -> None:
         """The database is stopped again and again: it answers, too late."""
+        del is_short
         known = PidFile.read(self._daemon.data_dir)
         assert known is not None
-        end_s = trio.current_time() + min(seconds, LONG_S)
         stall_s = STALL_SHARE * slow_read_ms(is_alone=self._order.is_alone) / 1e3
-        while trio.current_time() < end_s:
+        while True:
             os.kill(known.pid, signal.SIGSTOP)
-            await trio.sleep(stall_s)
-            os.kill(known.pid, signal.SIGCONT)
+            try:
+                await trio.sleep(stall_s)
+            finally:
+                os.kill(known.pid, signal.SIGCONT)
             await trio.sleep(BETWEEN_S)
 
-    async def _fill(self, seconds: float) -> None:
+    async def _fill(self, is_short: bool) -> None:
         """So full that the database gets no more rows."""
+        del is_short
         with filled(self._disk, FULL_SHARE):
-            with trio.move_on_after(seconds):
-                while True:
-                    status: dict[str, Any] = self._daemon.status()
-                    stopped = bool(status) and status["upkeep"].get("writers_stopped", False)
-                    self.is_stopped_seen |= stopped
-                    await trio.sleep(0.2)
+            while True:
+                status: dict[str, Any] = self._daemon.status()
+                stopped = bool(status) and status["upkeep"].get("writers_stopped", False)
+                self.is_stopped_seen |= stopped
+                await trio.sleep(0.2)
