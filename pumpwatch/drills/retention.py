@@ -1,5 +1,7 @@
 """Retention on a small disk: 40 days and a listing of 35 days ago, at 60, 75, 88 and 96 %.
 
+Where one full disk is asked for it is the short form: 15 days, and one of 13 days ago.
+
 Old days go by age, then for the disk's sake, never below the floor; the listing's window, the
 events and the ledger stay; at 96 % the writers stop, rows wait in the spool and then in the
 sockets, and all of it goes on by itself. Needs root, for mount.
@@ -13,7 +15,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import trio
 
@@ -40,37 +42,49 @@ from pumpwatch.store.partitions import HOUR_NS, NS_PER_S
 
 VOLUME_MIB = 6144  # of which the server takes 1.6 GB at once, 16 MiB for each column it writes to
 ROWS_PER_HOUR = 27_000  # some 60 MB a day: five days are 5 % of the disk
-DAYS, LISTING_DAYS = 40, 35
-KEEP_DAYS, EMERGENCY_DAYS, FLOOR_DAYS = 30, 25, 7
 WINDOW_S = 20
-SPOOL_MIB = 256
 LEVEL_S_MAX = 60.0
 RUN_S_MAX = 120.0
 ROUNDS_MAX = 12  # of filling the disk again, until the floor is reached
 FULL_S_MAX = 400.0  # until the spool has reached its limit
-FILLING_TIMES = 5  # the rate until then: minutes of waiting prove nothing
+FILLING_PER_S = 40_000  # rows until then: minutes of waiting prove nothing
 FULL_S = 5.0
 RECOVERY_S_MAX = 180.0
 PURGED_S = 35.0  # then the server has removed the log of what it applied
 MIB = 1 << 20
-SETTINGS = f"""
+SETTINGS = """
 [retention]
-days = {KEEP_DAYS}
-emergency_days = {EMERGENCY_DAYS}
-floor_days = {FLOOR_DAYS}
+days = {keep}
+emergency_days = {emergency}
+floor_days = {floor}
 cold_hours = 960
 [spool]
-disk_max_mib = {SPOOL_MIB}
+disk_max_mib = {spool_mib}
 """
+
+
+class Plan(NamedTuple):
+    """How many days there are, what goes when, and how much the spool may take."""
+
+    days: int = 40
+    listing: int = 35  # days ago
+    keep: int = 30
+    emergency: int = 25  # five days less: enough to leave the level at which they go
+    floor: int = 7
+    spool_mib: int = 256
+
+
+SHORT = Plan(days=15, listing=13, keep=11, emergency=6, floor=3, spool_mib=128)
 
 
 async def run(order: Order) -> Outcome:
     """All four levels, the last one ``count`` times; see the module."""
     outcome = Outcome()
-    seed = order.seed
-    async with stage(order.folder, seed, order.rate_per_s, SETTINGS) as (simulator, daemon):
+    seed, plan = order.seed, SHORT if order.count == 1 else Plan()
+    toml = SETTINGS.format(**plan._asdict())
+    async with stage(order.folder, seed, order.rate_per_s, toml) as (simulator, daemon):
         disk = daemon.data_dir / "questdb"
-        act = _Act(order, outcome, simulator, daemon, disk)
+        act = _Act(order, outcome, simulator, daemon, disk, plan)
         await act.prepare(seed)
         made = await trio.to_thread.run_sync(disk.rename, disk.with_name("made"))
         with image_volume(disk, VOLUME_MIB):
@@ -124,24 +138,26 @@ class _Act:
 
     def __init__(
         self, order: Order, outcome: Outcome, simulator: Simulator, daemon: DaemonProcess,
-        disk: Path,
+        disk: Path, plan: Plan,
     ) -> None:  # fmt: skip
         self.order = order
+        self.plan = plan
         self.outcome = outcome
         self.simulator = simulator
         self.daemon = daemon
         self.disk = disk
         self.now_ns = SystemClock().wall_ns()
-        self.listing_ns = day_of(self.now_ns, LISTING_DAYS) + 12 * HOUR_NS + BURST_S // 2 * NS_PER_S
+        listed_ns = day_of(self.now_ns, plan.listing)
+        self.listing_ns = listed_ns + 12 * HOUR_NS + BURST_S // 2 * NS_PER_S
         self.rows_per_day = 24 * ROWS_PER_HOUR
         self.figures: dict[str, Any] = {}
 
     async def prepare(self, seed: int) -> None:
-        """40 days, the listing and its hole."""
-        self.order.tell(f"{DAYS} days are written")
+        """The days, the listing and its hole."""
+        self.order.tell(f"{self.plan.days} days are written")
         async with database_before(self.daemon.config) as sql:
             rows = await fill_days(
-                sql, day_of(self.now_ns, DAYS), day_of(self.now_ns, 0),
+                sql, day_of(self.now_ns, self.plan.days), day_of(self.now_ns, 0),
                 rows_per_hour=ROWS_PER_HOUR, seed=seed,
             )  # fmt: skip
             await add_listing(sql, self.listing_ns)
@@ -151,14 +167,14 @@ class _Act:
     # --- steps ------------------------------------------------------------------------------------
 
     async def by_age(self) -> None:
-        """60 %: what is older than 30 days goes at the start, the 30th stays, the window too."""
-        await self.until_days(KEEP_DAYS, "60 %")
+        """60 %: what is older goes at the start, the last day to keep stays, the window too."""
+        await self.until_days(self.plan.keep, "60 %")
         self.order.tell("60 %")
         with self.filled(60):
             await self.until_level(Level.OK)
             await self.verb("retention", "run")
             self.expect("disk_emergency" not in self.told(), "60 %: an emergency was told")
-            await self.check_days(KEEP_DAYS, "60 %")
+            await self.check_days(self.plan.keep, "60 %")
 
     async def nothing_to_do(self) -> None:
         """75 %: a warning, and nothing goes."""
@@ -166,21 +182,21 @@ class _Act:
         with self.filled(75):
             await self.until_level(Level.WARN)
             await self.verb("retention", "run")
-            await self.check_days(KEEP_DAYS, "75 %")
+            await self.check_days(self.plan.keep, "75 %")
 
     async def for_the_disk(self) -> None:
-        """88 %: an alert, then the days beyond 25, and no more than these."""
+        """88 %: an alert, then the days beyond the emergency's, and no more than these."""
         known = len(self.daemon.log_file.read_bytes())
         self.order.tell("88 %")
         with self.filled(88):
-            await self.until_days(EMERGENCY_DAYS, "88 %")
+            await self.until_days(self.plan.emergency, "88 %")
             log = self.daemon.log_file.read_bytes()[known:].decode("utf-8", "replace")
             told, dropped = log.find('"disk_emergency"'), log.find('"partitions_drop"')
             self.expect(0 <= told < dropped, "88 %: days went before anybody was told")
-            await self.check_days(EMERGENCY_DAYS, "88 %")
+            await self.check_days(self.plan.emergency, "88 %")
 
     async def down_to_the_floor(self) -> None:
-        """As long as the disk stays full the oldest days go, never the last 7."""
+        """As long as the disk stays full the oldest days go, never those of the floor."""
         self.order.tell("down to the floor")
         for _ in range(ROUNDS_MAX):
             with self.filled(93):
@@ -188,12 +204,12 @@ class _Act:
                 await self.verb("retention", "run")
                 left = len(await rows_by_day(self.daemon))
                 await self.check_days(left, "floor")
-                if left == FLOOR_DAYS and "disk_floor" in self.told(fresh=True):
+                if left == self.plan.floor and "disk_floor" in self.told(fresh=True):
                     break
         else:
             self.expect(False, f"the floor was not reached in {ROUNDS_MAX} rounds")
         self.expect(
-            len(await rows_by_day(self.daemon)) == FLOOR_DAYS, "days below the floor are gone"
+            len(await rows_by_day(self.daemon)) == self.plan.floor, "days below the floor are gone"
         )
 
     async def stopped(self) -> None:
@@ -212,14 +228,14 @@ class _Act:
                 and second["store"]["applied_rows"] == first["store"]["applied_rows"],
                 "96 %: rows went on to the database, or did not go on to the spool",
             )
-            await self.simulator.set_rate(self.order.rate_per_s * FILLING_TIMES)
+            await self.simulator.set_rate(max(FILLING_PER_S, self.order.rate_per_s))
             full = await self.daemon.until(
                 lambda now: now["store"]["spool_state"] == "full", "full", FULL_S_MAX
             )
             await self.simulator.set_rate(self.order.rate_per_s)
             await trio.sleep(FULL_S)
             self.figures["spool_mib_max"] = round(full["store"]["spool_mib"], 1)
-            limit_mib = SPOOL_MIB + 64  # urgent records may go beyond (spool.py)
+            limit_mib = self.plan.spool_mib + 64  # urgent records may go beyond (spool.py)
             self.expect(full["store"]["spool_mib"] <= limit_mib, "96 %: the spool passed its limit")
         begun_s = trio.current_time()
         await self.daemon.until(
@@ -229,15 +245,15 @@ class _Act:
             "well again", RECOVERY_S_MAX,
         )  # fmt: skip
         self.figures["recovery_s"] = round(trio.current_time() - begun_s, 1)
-        await self.check_days(FLOOR_DAYS, "96 %")
+        await self.check_days(self.plan.floor, "96 %")
 
     async def refused(self) -> None:
         """A cut-off in the future, and one above the floor."""
-        for days_back in (-30, 3):
+        for days_back in (-self.plan.keep, self.plan.floor // 2):
             before = iso_ns(day_of(self.now_ns, days_back))[:19] + "Z"
             code, _ = await self.try_verb("retention", "run", "--before", before)
             self.expect(code == 1, f"the cut-off {before} was taken: exit code {code}")
-        await self.check_days(FLOOR_DAYS, "refused")
+        await self.check_days(self.plan.floor, "refused")
 
     # --- what must hold ---------------------------------------------------------------------------
 

@@ -1,19 +1,26 @@
 """Memory and descriptors of daemon and database while a drill runs (D-18), and whether they grow.
 
 ``own`` is memory of the process alone (RssAnon): a database maps its tables' files, and what of
-them is resident is the page cache's, to be given back at any time.
+them is resident is the page cache's, to be given back at any time. Of that its Java heap fills up
+to its -Xmx before it is collected in earnest, which takes hours and is no leak: what must be level
+is the memory beyond the heap.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import httpx
 import msgspec
 import psutil
 import trio
 
+from pumpwatch.config import Config
 from pumpwatch.drills.stage import DaemonProcess
+from pumpwatch.errors import ServerError
+from pumpwatch.store.server import LOOPBACK, Ports, read_runtime, running_address
 from pumpwatch.store.server_process import PidFile
 
 SAMPLE_S = 10.0  # as D-18 says
@@ -25,6 +32,8 @@ JUDGED_S = 3600.0
 STEADY_S = 60.0  # after a restart
 POINTS_SHOWN = 40
 PROCESSES = ("daemon", "database")
+HEAP_BYTES = re.compile(r"^questdb_memory_jvm_total (\d+)$", re.MULTILINE)
+ASK_S_MAX = 2.0
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +45,7 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     rss_mib: float
     own_mib: float
     descriptors: int
+    heap_mib: float | None = 0.0  # of ``own_mib``, what Java's heap has; None: it did not answer
 
 
 class Growth(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,8 +54,9 @@ class Growth(msgspec.Struct, frozen=True, kw_only=True):
     process: str
     seconds: float
     own_mib: float  # mean
-    percent_per_h: float  # of own memory, by least squares
-    growth_percent: float  # of own memory over these seconds
+    heap_mib: float  # mean
+    percent_per_h: float  # of own memory, by what is beyond the heap, by least squares
+    growth_percent: float  # the same over these seconds
     descriptors_from: float
     descriptors_to: float
 
@@ -66,10 +77,11 @@ class MemoryTrace:
     async def run(self, every_s: float = SAMPLE_S) -> None:
         """One look each ``every_s``."""
         while True:
-            self.look()
+            heap_mib = await trio.to_thread.run_sync(heap_mib_of, self._daemon.config)
+            self.look(heap_mib)
             await trio.sleep(every_s)
 
-    def look(self) -> None:
+    def look(self, heap_mib: float | None = None) -> None:
         """Note both processes; one that is being started again is left out."""
         process = self._daemon.process
         pids = {"daemon": None if process is None else process.pid,
@@ -77,7 +89,8 @@ class MemoryTrace:
         for name, pid in pids.items():
             point = None if pid is None else _point(name, pid, trio.current_time() - self._begun_s)
             if point is not None:
-                self.points.append(point)
+                heap = heap_mib if name == "database" else 0.0
+                self.points.append(msgspec.structs.replace(point, heap_mib=heap))
 
     def figures(self) -> dict[str, object]:
         """The most of each, both together, and a thinned trace: [seconds, daemon, database] MiB."""
@@ -126,6 +139,21 @@ def _point(name: str, pid: int, at_s: float) -> Point | None:
         return None
 
 
+def heap_mib_of(config: Config) -> float | None:
+    """What the embedded server's Java heap has of memory; None: it does not answer. Blocking."""
+    try:
+        ports = msgspec.convert(read_runtime(config.data_dir), type=Ports)
+        address = running_address(config)
+        answer = httpx.get(
+            f"http://{LOOPBACK}:{ports.health_port}/metrics", auth=(address.user, address.password),
+            timeout=ASK_S_MAX, trust_env=False,
+        )  # fmt: skip
+    except (msgspec.ValidationError, ServerError, httpx.HTTPError):
+        return None
+    found = HEAP_BYTES.search(answer.text)
+    return None if found is None else int(found[1]) / MIB
+
+
 def growth_of(points: Sequence[Point], process: str) -> Growth | None:
     """Over the last half, or since the last restart in it; None where that is too short to tell."""
     some = [point for point in points if point.process == process]
@@ -134,15 +162,17 @@ def growth_of(points: Sequence[Point], process: str) -> Growth | None:
     last = some[-1]
     same = [point for point in some if point.pid == last.pid]
     begin_s = max(last.at_s / 2, same[0].at_s + STEADY_S if same[0] is not some[0] else 0.0)
-    late = [point for point in same if point.at_s >= begin_s]
+    known = [(point, point.heap_mib) for point in same if point.heap_mib is not None]
+    late = [(point, heap_mib) for point, heap_mib in known if point.at_s >= begin_s]
     if len(late) < 4:
         return None
-    seconds = late[-1].at_s - late[0].at_s
-    mean = sum(point.own_mib for point in late) / len(late)
-    grown = line_through([(point.at_s, point.own_mib) for point in late])
-    opened = line_through([(point.at_s, float(point.descriptors)) for point in late])
+    seconds = late[-1][0].at_s - late[0][0].at_s
+    mean = sum(point.own_mib for point, _ in late) / len(late)
+    grown = line_through([(point.at_s, point.own_mib - heap_mib) for point, heap_mib in late])
+    opened = line_through([(point.at_s, float(point.descriptors)) for point, _ in late])
     return Growth(
         process=process, seconds=round(seconds), own_mib=round(mean, 1),
+        heap_mib=round(sum(heap_mib for _, heap_mib in late) / len(late), 1),
         percent_per_h=round((grown[1] - grown[0]) / mean * 100 / seconds * 3600, 2),
         growth_percent=round((grown[1] - grown[0]) / mean * 100, 2),
         descriptors_from=round(opened[0], 1), descriptors_to=round(opened[1], 1),

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from pathlib import Path
 
+import msgspec
 import pytest
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pumpwatch.config import FEED_NAMES
+from pumpwatch.config import FEED_NAMES, Config, QuestdbConfig
+from pumpwatch.drills.months import database_before
 from pumpwatch.drills.soak import Outage, covered_share
 from pumpwatch.drills.soak_plan import plan_soak
-from pumpwatch.drills.trace import MemoryTrace, Point, growth_of, judge_growth, line_through
+from pumpwatch.drills.stage import SERVER_HEAP_MIB
+from pumpwatch.drills.trace import (
+    MemoryTrace,
+    Point,
+    growth_of,
+    heap_mib_of,
+    judge_growth,
+    line_through,
+)
 from pumpwatch.model import Gap
 
 S = 10**9
@@ -97,6 +109,40 @@ def test_only_the_last_process_counts() -> None:
     assert broken(points(mib, [90] * 60 + [50] * 40, pids)) == []
     assert growth_of(points([1.0, 2.0], [1, 1]), "daemon") is None
     assert growth_of([], "daemon") is None
+
+
+def with_heap(held: list[Point], heap: list[float | None]) -> list[Point]:
+    return [msgspec.structs.replace(one, process="database", heap_mib=mib)
+            for one, mib in zip(held, heap, strict=True)]  # fmt: skip
+
+
+def test_a_heap_that_fills_is_no_leak_and_what_grows_beyond_it_is() -> None:
+    own = [300.0 + n for n in range(100)]
+    growth = growth_of(
+        with_heap(points(own, [50] * 100), [200.0 + n for n in range(100)]), "database"
+    )
+    assert growth is not None
+    assert (growth.growth_percent, judge_growth(growth)) == (0.0, [])
+    # Where it did not answer it is not known what the heap had.
+    known: list[float | None] = [None if n % 7 == 0 else 200.0 + n for n in range(100)]
+    growth = growth_of(with_heap(points(own, [50] * 100), known), "database")
+    assert growth is not None
+    assert judge_growth(growth) == []
+    growth = growth_of(with_heap(points(own, [50] * 100), [200.0] * 100), "database")
+    assert growth is not None
+    assert "database: own memory grew" in judge_growth(growth)[0]
+
+
+@pytest.mark.questdb
+async def test_the_heap_is_what_java_says(tmp_path: Path) -> None:
+    ports = QuestdbConfig(http_port=0, pg_port=0, health_port=0)
+    config = Config(data_dir=tmp_path, questdb=ports)
+    assert await trio.to_thread.run_sync(heap_mib_of, config) is None
+    async with database_before(config):
+        heap_mib = await trio.to_thread.run_sync(heap_mib_of, config)
+    assert heap_mib is not None
+    assert 32 < heap_mib <= SERVER_HEAP_MIB
+    assert await trio.to_thread.run_sync(heap_mib_of, config) is None
 
 
 async def test_both_processes_together_have_a_limit() -> None:
