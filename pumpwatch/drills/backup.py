@@ -47,7 +47,7 @@ PHASES = {
 }  # fmt: skip
 FAILURES, FAILURES_SHORT = 8, 2  # the short ones where few cycles are asked for
 COUNT_SHORT = 2
-ROWS_PER_HOUR = 20_000  # of the day before: hours that nobody writes to any more
+ROWS_PER_HOUR, ROWS_SHORT = 20_000, 4_000  # of the day before: hours nobody writes to any more
 HOURS = 24
 LOAD_S = (1.0, 3.0)
 PHASE_S_MAX = 240.0
@@ -67,14 +67,14 @@ async def run(order: Order) -> Outcome:
     rng = random.Random(order.seed)
     async with stage(order.folder, order.seed, order.rate_per_s, SETTINGS) as (simulator, daemon):
         play = _Play(outcome, daemon, rng)
-        await play.prepare(order.seed)
+        is_short = order.count <= COUNT_SHORT
+        await play.prepare(order.seed, ROWS_SHORT if is_short else ROWS_PER_HOUR)
         await play.start()
         for number in range(order.count):
             order.tell(f"backup {number + 1} of {order.count}")
             await play.cycle(number)
         order.tell("a byte of each flipped")
         await play.flipped_bytes(order.count)
-        is_short = order.count <= COUNT_SHORT
         order.tell("backups that must fail")
         await play.failing(FAILURES_SHORT if is_short else FAILURES)
         await play.end()
@@ -122,12 +122,12 @@ class _Play:
 
     # --- steps ------------------------------------------------------------------------------------
 
-    async def prepare(self, seed: int) -> None:
+    async def prepare(self, seed: int, rows_per_hour: int) -> None:
         """A day of closed hours: their checksums are compared, not only their counts."""
         now_ns = self._clock.wall_ns()
         async with database_before(self.daemon.config) as sql:
             await fill_days(
-                sql, day_of(now_ns, 1), day_of(now_ns, 0), rows_per_hour=ROWS_PER_HOUR, seed=seed
+                sql, day_of(now_ns, 1), day_of(now_ns, 0), rows_per_hour=rows_per_hour, seed=seed
             )
 
     async def killed_in_each_phase(self, *, is_short: bool) -> None:
@@ -182,8 +182,7 @@ class _Play:
 
     async def failing(self, failures: int) -> None:
         """So many in a row, by a full disk and by a server that dies; the old good one stays."""
-        good = await self.create("the last good one")
-        name = good["name"]
+        name = [row["name"] for row in await self._list() if row["state"] == GOOD][-1]
         self._make_old(name)
         objects = self._folder().objects.folder
         for number in range(failures):

@@ -38,6 +38,7 @@ from pumpwatch.store.server import running_address
 from pumpwatch.store.sql import Sql
 
 CLIENTS = 100
+PAUSE_S = 2.0  # of each client between its questions, where others have the machine too
 FOLLOW_S_MAX = 10.0  # from the fault to 503, and from its end to 200
 FILL_S_MAX = 30.0  # making the ballast takes seconds of it
 ALERT_S_MAX = 60.0
@@ -98,10 +99,11 @@ async def receiver() -> AsyncIterator[tuple[Receiver, int]]:
 
 
 class Crowd:
-    """A hundred clients that ask without a pause, well and badly."""
+    """A hundred clients that ask, well and badly; without a pause where the machine is theirs."""
 
-    def __init__(self, url: str, rng: random.Random) -> None:
+    def __init__(self, url: str, rng: random.Random, pause_s: float = 0.0) -> None:
         self.url = url
+        self._pause_s = pause_s
         self.statuses: Counter[str] = Counter()
         self.wrong: list[str] = []
         self.database_is_there = True
@@ -132,6 +134,7 @@ class Crowd:
                 continue
             self.statuses[f"{'good' if is_good else 'bad'} {answer.status_code}"] += 1
             self._judge(path, answer, is_good, was_there and self.database_is_there)
+            await trio.sleep(self._pause_s)
 
     def _judge(self, path: str, answer: httpx.Response, is_good: bool, is_there: bool) -> None:
         status = answer.status_code
@@ -222,7 +225,7 @@ async def run(order: Order) -> Outcome:
                 parts.daemon.start()
                 await parts.daemon.until(is_subscribed, "subscribed")
                 console = Console(parts.daemon, outcome, taker)
-                crowd = Crowd(console.url, rng)
+                crowd = Crowd(console.url, rng, 0.0 if order.is_alone else PAUSE_S)
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(crowd.run)
                     await console.until_status("/readyz", 200, "ready")
