@@ -23,8 +23,8 @@ ROOT_NEEDED = {"console", "disk", "retention", "backup", "rollback", "fire"}
 # What takes longest begins first.
 SHORT = {
     "backup": ["--count", "1", "--rate", "500"],
-    "retention": ["--count", "1", "--rate", "8000"],
-    "console": ["--count", "1", "--rate", "2000"],
+    "retention": ["--count", "1", "--rate", "1000"],
+    "console": ["--count", "1", "--rate", "500"],
     "listing": ["--count", "14", "--rate", "600"],
     "fire": ["--count", "3", "--rate", "1000"],
     "rollback": ["--count", "1", "--rate", "500"],
@@ -54,13 +54,6 @@ SHORT = {
     "quarantine": ["--count", "5", "--rate", "2000"],
     "power": ["--count", "100"],
 }
-# A minute of processor time and more each: too much for CI's 25 minutes; `make drills-short` plays
-# them with all others.
-DEAR = {
-    *("backup", "retention", "console", "listing", "fire", "rollback", "stages", "soak"),
-    *("newborn", "blackout", "hybrid"),
-}
-NAMES = [pytest.param(name, marks=[pytest.mark.dear] if name in DEAR else []) for name in SHORT]
 
 
 def drill(name: str, folder: Path, *options: str) -> tuple[int, dict[str, Any]]:
@@ -80,7 +73,7 @@ def test_every_drill_has_a_short_form() -> None:
     assert set(SHORT) == set(DRILLS)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SHORT)
 def test_nothing_is_lost_and_nothing_twice(name: str, tmp_path: Path) -> None:
     if name in ROOT_NEEDED and os.geteuid() != 0:
         pytest.skip("mounting a small disk needs root")
