@@ -22,6 +22,7 @@ from pumpwatch.store.segment import MIB
 from pumpwatch.store.server import ServerAddress
 from pumpwatch.store.spool_files import START, Cursor
 from pumpwatch.store.sql import Sql
+from pumpwatch.store.under_way import UnderWay
 from pumpwatch.store.window_check import WindowCheck
 from pumpwatch.store.window_instruments import InstrumentIndex
 from pumpwatch.store.window_reader import Windows
@@ -56,6 +57,7 @@ class Answering:
         self.index = InstrumentIndex()
         self.check: WindowCheck | None = None
         self.left: Cursor | None = None  # behind what an earlier run left of trades in the spool
+        self._brought = UnderWay()
         self._sql = _LateSql()
         self._windows: Windows | None = None
         daemon.side.on_instruments = self.index.update
@@ -87,7 +89,7 @@ class Answering:
             self._windows = Windows(
                 self._sql, daemon.clock, daemon.seat.query_times, index=self.index,
                 memory=self.hour, gaps=lambda: daemon.ledger.open_gaps(),
-                applied_ns=self.applied_ns,
+                applied_ns=self.applied_ns, under_way=self.under_way,
             )  # fmt: skip
             self.hour.on_change = self._windows.cache.drop
         return self._windows
@@ -97,6 +99,11 @@ class Answering:
         gaps = list(gaps)
         self._daemon.side.gaps(gaps)
         self.hour.note_gaps(gaps)
+        self._brought.note(gaps, self._daemon.clock.wall_ns())
+
+    def under_way(self) -> list[Gap]:
+        """Holes whose rows were brought, and that the table may not have yet."""
+        return self._brought.gaps(self._visible_ns())
 
     def applied_ns(self) -> int:
         """The table has every row that came of before this exchange time; 0: not known."""

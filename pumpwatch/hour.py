@@ -20,10 +20,10 @@ from pumpwatch.errors import PumpWatchError
 from pumpwatch.model import Gap
 from pumpwatch.standing import HourStanding
 from pumpwatch.store.segment import MIB
+from pumpwatch.store.spans import Spans, without
 from pumpwatch.store.window_reader import SqlAccess
 
 if TYPE_CHECKING:
-    from pumpwatch._fast.recent import Spans
     from pumpwatch._fast.window import Window
 
 log = structlog.get_logger()
@@ -126,7 +126,7 @@ class Hour:
             return None
         spans = self.recent.coverage(feed.number, number)
         for low, high in self._holes.get((feed_name, ANY_SYMBOL), {}).values():
-            spans = _without(spans, low, high)
+            spans = without(spans, low, high)
         return self.recent.window(feed.number, number, from_ns, to_ns), spans
 
     def standing(self) -> HourStanding:
@@ -253,13 +253,3 @@ def _next_slice_ns(slice_ns: int, rows: int) -> int:
     if rows > LOAD_SLICE_ROWS:
         return max(slice_ns // 2, LOAD_SLICE_NS)
     return min(slice_ns * 2, LOAD_SLICE_NS_MAX) if 2 * rows < LOAD_SLICE_ROWS else slice_ns
-
-
-def _without(spans: Spans, from_ns: int, to_ns: int) -> Spans:
-    rest: Spans = []
-    for low, high in spans:
-        if low < from_ns:
-            rest.append((low, min(high, from_ns)))
-        if high > to_ns:
-            rest.append((max(low, to_ns), high))
-    return rest

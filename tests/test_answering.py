@@ -7,32 +7,66 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
+
 from pumpwatch.answering import LATE_NS, Answering
 from pumpwatch.config import Config
+from pumpwatch.model import Gap
 from pumpwatch.store.applied import AppliedWatch
 from pumpwatch.store.schema import TABLES
 from pumpwatch.store.spool_files import Cursor
+from tests._fast.driving import SECOND_NS
 from tests.store.records import SetClock
 
 TRADES = TABLES["trades"]
 LEFT = Cursor(3, 500)  # what an earlier run left of trades ends here
 
 
+def make_daemon(clock: SetClock, data_dir: Path) -> Any:
+    """What answers ask of a daemon: ten rows are pending, the oldest of now."""
+    spool: Any = SimpleNamespace(visible_marks=deque([(Cursor(4, 0), clock.now_ns, 10)]))
+    return SimpleNamespace(
+        clock=clock, config=Config(data_dir=data_dir), memory=SimpleNamespace(hour_mib=16),
+        side=SimpleNamespace(gaps=lambda gaps: None), spool=spool,
+        watch=AppliedWatch(spool, [], SimpleNamespace(), clock),  # type: ignore[arg-type]
+        monitor=SimpleNamespace(pending_rows=lambda: 10),
+    )  # fmt: skip
+
+
 def test_what_an_earlier_run_left_is_not_called_stored_before_it_is(tmp_path: Path) -> None:
     """Its rows have no marks: the oldest of them may be of any time."""
     clock = SetClock()
-    spool: Any = SimpleNamespace(visible_marks=deque([(Cursor(4, 0), clock.now_ns, 10)]))
-    watch = AppliedWatch(spool, [], SimpleNamespace(), clock)  # type: ignore[arg-type]
-    daemon: Any = SimpleNamespace(
-        clock=clock, config=Config(data_dir=tmp_path), memory=SimpleNamespace(hour_mib=16),
-        side=SimpleNamespace(), spool=spool, watch=watch,
-        monitor=SimpleNamespace(pending_rows=lambda: 10),
-    )  # fmt: skip
+    daemon = make_daemon(clock, tmp_path)
     answers = Answering(daemon)
-    watch.is_answering = True
+    daemon.watch.is_answering = True
     assert answers.applied_ns() == 0  # what was left is not known yet
     answers.left = LEFT
-    watch.applied[TRADES] = Cursor(3, 499)
+    daemon.watch.applied[TRADES] = Cursor(3, 499)
     assert answers.applied_ns() == 0
-    watch.applied[TRADES] = LEFT
+    daemon.watch.applied[TRADES] = LEFT
     assert answers.applied_ns() == clock.now_ns - LATE_NS
+
+
+def test_what_was_brought_is_under_way_until_the_table_has_what_came_then(tmp_path: Path) -> None:
+    clock = SetClock()
+    daemon = make_daemon(clock, tmp_path)
+    answers = Answering(daemon)
+    daemon.watch.is_answering, answers.left = True, LEFT
+    daemon.watch.applied[TRADES] = LEFT
+    clock.now_ns += 20 * SECOND_NS
+    hole = Gap(gap_id="1", opened_ns=1, exchange="okx", market_type="spot", symbol="A", cause="cut")
+    brought = msgspec.structs.replace(hole, state="filled", filled_rows=3)
+    nothing = msgspec.structs.replace(hole, state="empty")
+    answers.write_gaps([hole, brought, nothing])
+    assert answers.under_way() == [brought]
+    daemon.spool.visible_marks[0] = (Cursor(4, 9), clock.now_ns, 10)  # these may be among them
+    clock.now_ns += 20 * SECOND_NS
+    assert answers.under_way() == [brought]
+    daemon.spool.visible_marks[0] = (Cursor(4, 9), clock.now_ns, 10)
+    assert answers.under_way() == []
+    # Where nothing is pending, what is younger than a buffer's age may be in none yet.
+    answers.write_gaps([brought])
+    daemon.spool.visible_marks.clear()
+    assert answers.under_way() == [brought]
+    clock.now_ns += LATE_NS + 1
+    assert answers.under_way() == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 from hypothesis import given, settings
@@ -147,6 +148,36 @@ async def test_a_hole_sends_the_question_to_the_table_until_it_is_closed() -> No
     (gap,) = other.stage.desk.ledger.open_gaps()
     other.stage.desk.ledger.empty(gap.gap_id, "not_offered")
     assert (await other.stage.ask(*span)).source == "memory"
+
+
+@pytest.mark.parametrize("hole_symbol", [SYMBOL, "*"])
+async def test_what_was_brought_and_is_in_neither_memory_nor_table_is_not_covered(
+    hole_symbol: str,
+) -> None:
+    story = Story()
+    story.trade(30, 100)
+    story.trade(30, 100, withheld=2)
+    end_ns = story.stage.desk.clock.now_ns
+    span = (end_ns - 5 * SECOND_NS, end_ns)
+    (gap,) = story.stage.desk.ledger.open_gaps()
+    story.stage.desk.ledger.fill_ids(gap.gap_id, gap.first_id, gap.last_id)
+    await story.act(("wait", 200))
+    story.stage.hour.recent.expire(end_ns + 10**13)  # type: ignore[union-attr]
+    story.stage.apply()
+    answer = await story.stage.ask(*span)
+    assert answer.source != "memory"
+    assert answer.is_complete
+    story.stage.windows.cache.drop(FORM.feed, SYMBOL, *span)
+    story.stage.under_way = [msgspec.structs.replace(gap, symbol=hole_symbol)]
+    answer = await story.stage.ask(*span)
+    feed = answer.feed(FORM.feed)
+    assert not answer.is_complete
+    assert not any(
+        feed.covered_from_ns <= at_ns < feed.covered_to_ns for at_ns in (gap.from_ns, gap.to_ns)
+    )
+    other = msgspec.structs.replace(gap, exchange="okx")
+    story.stage.under_way = [other, msgspec.structs.replace(gap, symbol="OTHERUSDT")]
+    assert (await story.stage.ask(*span)).is_complete
 
 
 async def test_an_unread_message_cuts_every_symbol_of_the_feed() -> None:

@@ -75,7 +75,7 @@ class WindowStage:
         self.truth: dict[tuple[int, str], StoredRow] = {}
         self.applied_lines = 0
         self._max_bytes = max_bytes
-        self._open: list[Gap] = []
+        self.under_way: list[Gap] = []
         self._begin(0)
 
     def _begin(self, now_ns: int) -> None:
@@ -98,6 +98,7 @@ class WindowStage:
         self.windows = Windows(
             self.table, desk.clock, TimesBySource(), index=self.index, memory=self.hour,
             gaps=desk.ledger.open_gaps, applied_ns=lambda: self.applied_ns,
+            under_way=lambda: self.under_way,
             feeds=(FORM.feed, "okx_spot"),
         )  # fmt: skip
         self.hour.on_change = self.windows.cache.drop

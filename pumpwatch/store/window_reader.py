@@ -21,12 +21,12 @@ from pumpwatch.errors import StatementError, UsageError
 from pumpwatch.model import Gap
 from pumpwatch.rates import TimesBySource
 from pumpwatch.store.instrument_rows import read_instruments
+from pumpwatch.store.spans import Spans, common, covers, joined, without
 from pumpwatch.store.window_cache import WindowCache
 from pumpwatch.store.window_instruments import UNLISTED, InstrumentIndex, Meant
 from pumpwatch.store.window_model import FeedAnswer, Source, WindowAnswer, WindowQuestion
 
 if TYPE_CHECKING:
-    from pumpwatch._fast.recent import Spans
     from pumpwatch._fast.window import Window
 
 ANY_SYMBOL = "*"  # of a gap: any of the feed's
@@ -81,7 +81,8 @@ class Windows:
 
     Without ``memory`` all comes from the database, and the instruments from its table. ``gaps``
     gives the open rows of the ledger, ``applied_ns`` the exchange time before which the table has
-    all that came, 0 where nobody knows.
+    all that came, 0 where nobody knows. ``under_way`` gives the holes whose rows were brought, and
+    may not be in the table yet though they are older than that.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class Windows:
         memory: Memory | None = None,
         gaps: Callable[[], Sequence[Gap]] = tuple,
         applied_ns: Callable[[], int] = lambda: 0,
+        under_way: Callable[[], Sequence[Gap]] = tuple,
         feeds: Sequence[str] = FEED_NAMES,
     ) -> None:
         self.cache = WindowCache()
@@ -104,6 +106,7 @@ class Windows:
         self._memory = memory
         self._gaps = gaps
         self._applied_ns = applied_ns
+        self._under_way = under_way
         self._feeds = feeds
         self._is_told = index is not None
         self._refreshed_s: float | None = None
@@ -242,11 +245,17 @@ class Windows:
         asked = [
             label
             for label in labels
-            if not _covers(held[_key(label)], from_ns, min(to_ns, max(now_ns, from_ns + 1)))
+            if not covers(held[_key(label)], from_ns, min(to_ns, max(now_ns, from_ns + 1)))
         ]
         if memory is not None and len(unlisted) < len(labels) and asked == unlisted:
             asked = []  # what traded in the hour that memory holds is an instrument of its feed
-        applied_ns = self._applied_ns()  # before the question: what is applied later may be in it
+        # Before the question: what is applied later may be in it.
+        applied_ns = self._applied_ns()
+        under_way = [
+            gap
+            for gap in self._under_way()
+            if gap.from_ns < to_ns and (gap.to_ns or OPEN_END_NS) >= from_ns
+        ]
         if asked:
             rows = await self._sql.query(*_statement(asked, from_ns, to_ns, question.feeds))
             if len(rows) > ROWS_MAX:
@@ -256,7 +265,7 @@ class Windows:
             trades=builder.build(),
             sources={one.feed: _source(one, asked, held) for one in meant},
             covered={
-                one.feed: _covered(one, asked, held, from_ns, to_ns, now_ns, applied_ns)
+                one.feed: _covered(one, asked, held, from_ns, to_ns, now_ns, applied_ns, under_way)
                 for one in meant
             },
         )
@@ -365,19 +374,8 @@ def _look(
         if found is None:
             return []
         builder.add_window(number, found[0], from_ns, to_ns)
-        spans = found[1] if spans is None else list(_common(spans, found[1]))
+        spans = found[1] if spans is None else list(common(spans, found[1]))
     return spans or []
-
-
-def _common(some: Spans, others: Spans) -> Iterator[tuple[int, int]]:
-    for low, high in some:
-        for other_low, other_high in others:
-            if max(low, other_low) < min(high, other_high):
-                yield max(low, other_low), min(high, other_high)
-
-
-def _covers(spans: Spans, from_ns: int, to_ns: int) -> bool:
-    return any(low <= from_ns and to_ns <= high for low, high in spans)
 
 
 def _statement(
@@ -405,7 +403,7 @@ def _source(meant: Meant, asked: list[Label], held: dict[tuple[str, str], Spans]
 
 def _covered(
     meant: Meant, asked: list[Label], held: dict[tuple[str, str], Spans],
-    from_ns: int, to_ns: int, now_ns: int, applied_ns: int,
+    from_ns: int, to_ns: int, now_ns: int, applied_ns: int, under_way: Sequence[Gap],
 ) -> tuple[int, int]:  # fmt: skip
     """The span of which all symbols' rows that reached us are in the answer."""
     end_ns = min(to_ns, now_ns)
@@ -413,19 +411,13 @@ def _covered(
     for label in meant.labels:
         own = [(low, min(high, now_ns)) for low, high in held[_key(label)]]
         if label in asked and applied_ns > from_ns:
-            own = _joined([*own, (from_ns, applied_ns)])
-        spans = list(_common(spans, own))
+            stored = [(from_ns, applied_ns)]
+            for gap in under_way:
+                if gap.feed == meant.feed and gap.symbol in (label.symbol, ANY_SYMBOL):
+                    stored = without(stored, gap.from_ns, (gap.to_ns or OPEN_END_NS) + 1)
+            own = joined([*own, *stored])
+        spans = list(common(spans, own))
     return max(spans, key=lambda span: span[1] - span[0], default=(0, 0))
-
-
-def _joined(spans: Spans) -> Spans:
-    joined: Spans = []
-    for low, high in sorted(spans):
-        if joined and low <= joined[-1][1]:
-            joined[-1] = (joined[-1][0], max(joined[-1][1], high))
-        else:
-            joined.append((low, high))
-    return joined
 
 
 def _overlapping(
