@@ -168,7 +168,9 @@ async def venue_symbols(daemon: DaemonProcess) -> dict[str, list[str]]:
     rows = await trio.to_thread.run_sync(
         lambda: query(
             running_address(daemon.config),
-            "SELECT exchange, market_type, venue_symbol FROM instruments",
+            # Bybit refuses a whole request for one symbol that does not trade yet.
+            "SELECT DISTINCT exchange, market_type, venue_symbol FROM instruments"
+            " WHERE status = 'trading'",
             [],
         )
     )
