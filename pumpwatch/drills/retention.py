@@ -43,6 +43,7 @@ from pumpwatch.store.partitions import HOUR_NS, NS_PER_S
 VOLUME_MIB = 6144  # of which the server takes 1.6 GB at once, 16 MiB for each column it writes to
 ROWS_PER_HOUR = 27_000  # some 60 MB a day: five days are 5 % of the disk
 WINDOW_S = 20
+SPOOL_MIB = 256  # the least that settings allow
 LEVEL_S_MAX = 60.0
 RUN_S_MAX = 120.0
 ROUNDS_MAX = 12  # of filling the disk again, until the floor is reached
@@ -64,24 +65,23 @@ disk_max_mib = {spool_mib}
 
 
 class Plan(NamedTuple):
-    """How many days there are, what goes when, and how much the spool may take."""
+    """How many days there are, and what goes when."""
 
     days: int = 40
     listing: int = 35  # days ago
     keep: int = 30
     emergency: int = 25  # five days less: enough to leave the level at which they go
     floor: int = 7
-    spool_mib: int = 256
 
 
-SHORT = Plan(days=15, listing=13, keep=11, emergency=6, floor=3, spool_mib=128)
+SHORT = Plan(days=15, listing=13, keep=11, emergency=6, floor=3)
 
 
 async def run(order: Order) -> Outcome:
     """All four levels, the last one ``count`` times; see the module."""
     outcome = Outcome()
     seed, plan = order.seed, SHORT if order.count == 1 else Plan()
-    toml = SETTINGS.format(**plan._asdict())
+    toml = SETTINGS.format(**plan._asdict(), spool_mib=SPOOL_MIB)
     async with stage(order.folder, seed, order.rate_per_s, toml) as (simulator, daemon):
         disk = daemon.data_dir / "questdb"
         act = _Act(order, outcome, simulator, daemon, disk, plan)
@@ -235,7 +235,7 @@ class _Act:
             await self.simulator.set_rate(self.order.rate_per_s)
             await trio.sleep(FULL_S)
             self.figures["spool_mib_max"] = round(full["store"]["spool_mib"], 1)
-            limit_mib = self.plan.spool_mib + 64  # urgent records may go beyond (spool.py)
+            limit_mib = SPOOL_MIB + 64  # urgent records may go beyond (spool.py)
             self.expect(full["store"]["spool_mib"] <= limit_mib, "96 %: the spool passed its limit")
         begun_s = trio.current_time()
         await self.daemon.until(
