@@ -123,7 +123,8 @@ instructions-update: $(STAMP) $(EXTENSIONS)
 PROFILE ?= pumpwatch
 asan: $(STAMP)
 	rm -rf build/asan && mkdir -p build/asan
-	git ls-files -z pumpwatch tests bench schema setup.py pyproject.toml | xargs -0 cp --parents -t build/asan
+	git ls-files -z pumpwatch tests bench schema setup.py pyproject.toml | xargs -0 cp -p --parents -t build/asan
+	if [ -d build/cython ]; then mkdir build/asan/build && cp -a build/cython build/asan/build; fi  # the same C
 	cd build/asan && CFLAGS="$(SANITIZE)" PUMPWATCH_OPTIMIZE=-O1 $(abspath $(PY)) setup.py -q build_ext -i
 	cd build/asan && LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" PYTHONMALLOC=malloc \
 		ASAN_OPTIONS=detect_leaks=0:halt_on_error=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \

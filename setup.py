@@ -38,6 +38,7 @@ setup(
         ],
         compiler_directives=DIRECTIVES,
         build_dir="build/cython",
-        nthreads=0,
+        nthreads=os.cpu_count() or 1,
     ),
+    options={"build_ext": {"parallel": os.cpu_count() or 1}},
 )

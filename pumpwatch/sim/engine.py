@@ -12,8 +12,9 @@ from pumpwatch.sim.market import Market
 from pumpwatch.sim.settings import SimSettings
 
 CATCH_UP_S = 0.5  # a late tick makes good that much, no more
-# A tick costs the same whether it has a trade or fifty: at low rates they are rarer.
-TICK_ROWS, TICK_S_MAX = 100, 0.08
+# A tick costs the same whether it has a trade or fifty: at low rates they are rarer, but for a coin
+# that rises: who moved first is a matter of milliseconds.
+QUIET_PER_S, QUIET_TICK_S = 2500.0, 0.16
 REFRESH_S = 30.0  # each symbol's prices move that often
 REFRESHES_PER_S_MAX = 40.0  # or, where symbols are many, so many symbols' in a second
 PUMP_REFRESH_S = 0.5
@@ -73,8 +74,8 @@ class Engine:
             market.send_late(last_ns + LATE_NS_MAX)
 
     def _tick_s(self) -> float:
-        wanted_s = TICK_ROWS / self.rate_per_s if self.rate_per_s > 0 else TICK_S_MAX
-        return max(self._settings.tick_s, min(wanted_s, TICK_S_MAX))
+        is_quiet = self.rate_per_s < QUIET_PER_S and not self._lifts
+        return max(self._settings.tick_s, QUIET_TICK_S) if is_quiet else self._settings.tick_s
 
     def somebody_subscribed(self) -> None:
         """There is a reader: trading may begin."""

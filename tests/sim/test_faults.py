@@ -13,6 +13,7 @@ import pytest
 import trio
 
 from pumpwatch.errors import UsageError
+from pumpwatch.sim.engine import QUIET_TICK_S
 from pumpwatch.sim.faults import Fault, read_plan
 from pumpwatch.sim.player import LOG_FILE
 from pumpwatch.sim.settings import FEED_NAMES, SimSettings
@@ -23,6 +24,7 @@ from tests.sim.driving import Client, Stage, contract_values, simulator
 from tests.sim.reading import Seen, difference, read_texts, truth_rows
 from tests.sim.test_connections import RawClient
 
+TICK_NS = int(QUIET_TICK_S * 1e9)  # a fault begins and ends with one
 NOTICED = [name for name in FEED_NAMES if name.split("_")[0] in ("binance", "okx", "gate")]
 
 
@@ -142,11 +144,11 @@ async def test_a_mute_symbol_trades_unheard_and_is_heard_again(
         await stage.close()
         truth = stage.truth(everything=True)
         nursery.cancel_scope.cancel()
-    mute = truth.filter(pl.col("exchange_ns").is_between(played.at_ns, played.until_ns - 10**8))
+    mute = truth.filter(pl.col("exchange_ns").is_between(played.at_ns, played.until_ns - TICK_NS))
     by_name = mute.group_by("venue_symbol").agg(pl.col("delivered").any(), pl.len())
     heard = {name: delivered for name, delivered, _ in by_name.iter_rows()}
     assert heard == {name: name != names[0] for name in heard}
-    after = truth.filter(pl.col("exchange_ns") > played.until_ns + 10**8)
+    after = truth.filter(pl.col("exchange_ns") > played.until_ns + TICK_NS)
     assert after.filter(pl.col("venue_symbol") == names[0])["delivered"].all()
     assert not difference(read_texts(feed, client.texts, values), sent(feed, truth))
     line = json.loads((tmp_path / LOG_FILE).read_text())
@@ -390,7 +392,7 @@ async def test_a_delisted_instrument_trades_no_more(tmp_path: Path, autojump_clo
         await stage.close()
         truth = stage.truth().filter(pl.col("venue_symbol") == names[1])
         nursery.cancel_scope.cancel()
-    assert truth["exchange_ns"].max() <= played.at_ns + 10**8
+    assert truth["exchange_ns"].max() <= played.at_ns + TICK_NS
 
 
 async def test_phemex_may_serve_only_the_first_symbol_of_a_request(
