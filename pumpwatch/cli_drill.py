@@ -42,6 +42,9 @@ def drill(
     control: Annotated[
         bool, typer.Option("--control", help="Play what must fail: gaps and thinned have one.")
     ] = False,
+    feeds: Annotated[
+        str, typer.Option(metavar="A,B", help="Only these, where a drill may do with fewer.")
+    ] = "",
     alone: Annotated[
         bool,
         typer.Option(
@@ -56,6 +59,7 @@ def drill(
     Exit code 1 if a row is missing or stored twice, or a rule did not hold. Progress goes to
     stderr. Contacts no exchange.
     """
+    from pumpwatch.config import FEED_NAMES
     from pumpwatch.drills.catalog import find, in_order, play
 
     if words == ["list"]:
@@ -73,6 +77,7 @@ def drill(
             name, seed=seed, count=count, is_long=full, rate_per_s=rate,
             folder=data if data is None or len(names) == 1 else data / name,
             with_backfill=backfill, with_comparisons=compare, is_control=control, is_alone=alone,
+            feeds=feeds.split(",") if feeds else FEED_NAMES,
         )  # fmt: skip
         print(line, flush=True)
         worst = max(worst, code)

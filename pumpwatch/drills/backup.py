@@ -65,7 +65,10 @@ async def run(order: Order) -> Outcome:
     """``count`` backups under load, as many flipped bytes, and then everything that can fail."""
     outcome = Outcome()
     rng = random.Random(order.seed)
-    async with stage(order.folder, order.seed, order.rate_per_s, SETTINGS) as (simulator, daemon):
+    async with stage(order.folder, order.seed, order.rate_per_s, SETTINGS, feeds=order.feeds) as (
+        simulator,
+        daemon,
+    ):
         play = _Play(outcome, daemon, rng)
         is_short = order.count <= COUNT_SHORT
         await play.prepare(order.seed, ROWS_SHORT if is_short else ROWS_PER_HOUR)

@@ -10,7 +10,6 @@ import signal
 
 import trio
 
-from pumpwatch.config import FEED_NAMES
 from pumpwatch.demo import Simulator
 from pumpwatch.drills.outcome import Order, Outcome
 from pumpwatch.drills.stage import DaemonProcess, settle
@@ -28,7 +27,7 @@ async def reckon_by_feed(
     await simulator.stop_generating()  # writes what of the truth was not written yet
     address = running_address(daemon.config)
     order.tell("comparing with the truth")
-    for feed in FEED_NAMES:
+    for feed in order.feeds:
         truth, stored = await simulator.truth(feed), await fetch_stored(address, feed=feed)
         (found,) = await trio.to_thread.run_sync(compare, truth, stored, [feed])
         outcome.rows += found.sent

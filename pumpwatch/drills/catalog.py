@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import trio
 
+from pumpwatch.config import FEED_NAMES
 from pumpwatch.drills import (
     backup,
     blackout,
@@ -170,6 +171,12 @@ DRILLS = {
     ),
 }  # fmt: skip
 
+# What they prove has nothing to do with which feeds there are.
+ANY_FEEDS = frozenset({
+    "backup", "burst", "console", "crash", "disk", "hybrid", "insert", "outage", "poison", "pump",
+    "query", "retention", "rollback", "shadow", "shutdown", "soak", "stages",
+})  # fmt: skip
+
 
 def in_order() -> list[str]:
     """By the plan's numbers; our own ones at the end."""
@@ -198,6 +205,7 @@ def play(
     with_backfill: bool = True,
     with_comparisons: bool = True,
     is_control: bool = False,
+    feeds: Sequence[str] = FEED_NAMES,
     is_alone: bool = True,
 ) -> tuple[int, str]:
     """Play one drill, or its control; returns the exit code and its JSON line. Raises UsageError.
@@ -213,6 +221,14 @@ def play(
     if is_control and control is None:
         named = ", ".join(one for one in in_order() if DRILLS[one].control)
         raise UsageError(f"drill {name} has no control; these do: {named}")
+    unknown = [feed for feed in feeds if feed not in FEED_NAMES]
+    if unknown or not feeds:
+        what = f"no such feed: {', '.join(unknown)}" if unknown else "no feed is named"
+        raise UsageError(f"--feeds: {what}; there are {', '.join(FEED_NAMES)}")
+    if name not in ANY_FEEDS and len(set(feeds)) < len(FEED_NAMES):
+        raise UsageError(
+            f"drill {name} plays all feeds; --feeds is for {', '.join(sorted(ANY_FEEDS))}"
+        )
     without = control.without if control is not None else ""
     place = folder or Path(tempfile.mkdtemp(prefix=f"pumpwatch-{name}-"))
     order = Order(
@@ -220,7 +236,8 @@ def play(
         rate_per_s=drill.rate_per_s if rate_per_s is None else rate_per_s,
         with_backfill=with_backfill and without != "backfill",
         with_comparisons=with_comparisons and without != "comparisons",
-        is_alone=is_alone, tell=lambda text: _tell(name, text),
+        feeds=tuple(name for name in FEED_NAMES if name in feeds), is_alone=is_alone,
+        tell=lambda text: _tell(name, text),
     )  # fmt: skip
     # Told to end, it must still end what it started, and unmount what it mounted.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

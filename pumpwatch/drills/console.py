@@ -22,7 +22,6 @@ import msgspec
 import trio
 
 from pumpwatch.clock import SystemClock
-from pumpwatch.config import FEED_NAMES
 from pumpwatch.demo import Simulator
 from pumpwatch.drills.disk import SPOOL_MIB, ballast, volume
 from pumpwatch.drills.outcome import Order, Outcome
@@ -214,12 +213,16 @@ async def run(order: Order) -> Outcome:
     """``count`` rounds of the faults; see the module."""
     outcome = Outcome()
     rng = random.Random(order.seed)
-    feed = rng.choice(FEED_NAMES)
+    feed = rng.choice(order.feeds)
     data_dir = order.folder / "run" / "data"
     async with receiver() as (taker, port), run_relay() as relay:
         with volume(data_dir, SPOOL_MIB):
             async with external_stage(
-                order.folder, rng.randrange(1 << 31), order.rate_per_s, toml=TOML.format(port=port)
+                order.folder,
+                rng.randrange(1 << 31),
+                order.rate_per_s,
+                toml=TOML.format(port=port),
+                feeds=order.feeds,
             ) as parts:
                 _send_through(parts.daemon, feed, relay)
                 parts.daemon.start()

@@ -121,7 +121,10 @@ async def run(order: Order) -> Outcome:
 async def _play_round(
     folder: Path, order: Order, rng: random.Random, kills: int, outcome: Outcome
 ) -> None:
-    async with stage(folder, rng.randrange(1 << 31), order.rate_per_s) as (simulator, daemon):
+    async with stage(folder, rng.randrange(1 << 31), order.rate_per_s, feeds=order.feeds) as (
+        simulator,
+        daemon,
+    ):
         round_ = _Round(daemon, rng)
         for number in range(kills):
             await round_.start(is_early=number > 0 and rng.random() < EARLY_SHARE)

@@ -52,7 +52,7 @@ async def run(order: Order) -> Outcome:
     with volume(volumes["database"], DATABASE_MIB), volume(volumes["spool"], SPOOL_MIB):
         seed = rng.randrange(1 << 31)
         async with external_stage(
-            order.folder, seed, order.rate_per_s, server_dir=volumes["database"]
+            order.folder, seed, order.rate_per_s, server_dir=volumes["database"], feeds=order.feeds
         ) as parts:
             daemon = parts.daemon
             daemon.start()

@@ -52,7 +52,10 @@ async def run(order: Order) -> Outcome:
     """``count`` seconds; see the module."""
     outcome, sides = Outcome(), _Sides()
     rng = random.Random(order.seed)
-    async with stage(order.folder, rng.randrange(1 << 31), order.rate_per_s) as (simulator, daemon):
+    async with stage(order.folder, rng.randrange(1 << 31), order.rate_per_s, feeds=order.feeds) as (
+        simulator,
+        daemon,
+    ):
         daemon.start()
         await daemon.until(is_subscribed, "subscribed")
         await trio.sleep(AGE_NS[1] / 1e9)  # windows have a past

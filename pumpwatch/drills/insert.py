@@ -28,7 +28,10 @@ async def run(order: Order) -> Outcome:
     """``count`` seconds at ``rate_per_s``; see the module."""
     outcome = Outcome()
     seed = random.Random(order.seed).randrange(1 << 31)
-    async with stage(order.folder, seed, order.rate_per_s) as (simulator, daemon):
+    async with stage(order.folder, seed, order.rate_per_s, feeds=order.feeds) as (
+        simulator,
+        daemon,
+    ):
         await simulator.set_rate(0)
         daemon.start()
         await daemon.until(is_subscribed, "subscribed")

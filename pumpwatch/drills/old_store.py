@@ -65,6 +65,8 @@ async def write_event(folder: Path, coin: str, simulator: Simulator, at_ns: int)
     at = f"{moment:%Y-%m-%dT%H:%M:%SZ}"
     rows = 0
     for feed in READ_FEEDS:
+        if feed not in simulator.feeds:
+            continue
         truth = (await simulator.truth(feed)).unique(["symbol", "trade_id", "exchange_ns"])
         some = truth.filter(
             pl.col("symbol") == f"{coin}USDT",

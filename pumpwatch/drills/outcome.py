@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from pumpwatch.config import FEED_NAMES
+
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
     """One drill, as it is asked for."""
@@ -18,6 +20,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     rate_per_s: int
     with_backfill: bool = True  # False is a control: drills of holes must fail then
     with_comparisons: bool = True  # likewise, for rows that an unbroken stream keeps back
+    feeds: tuple[str, ...] = FEED_NAMES
     is_alone: bool = True  # False: other work runs beside it; speed is told, not judged
     tell: Callable[[str], None] = lambda text: None  # progress, for people
 

@@ -69,7 +69,10 @@ async def run(order: Order) -> Outcome:
     """Play the profile; see the module."""
     outcome, answers = Outcome(), _Answers()
     seed = random.Random(order.seed).randrange(1 << 31)
-    async with stage(order.folder, seed, order.rate_per_s) as (simulator, daemon):
+    async with stage(order.folder, seed, order.rate_per_s, feeds=order.feeds) as (
+        simulator,
+        daemon,
+    ):
         daemon.start()
         await daemon.until(is_subscribed, "subscribed")
         trace = MemoryTrace(daemon)

@@ -57,7 +57,10 @@ async def run(order: Order) -> Outcome:
     rng = random.Random(order.seed)
     step_ns = NS_PER_S // order.count
     from_ns = day_of(SystemClock().wall_ns(), DAYS)
-    async with stage(order.folder, order.seed, order.rate_per_s, SETTINGS) as (simulator, daemon):
+    async with stage(order.folder, order.seed, order.rate_per_s, SETTINGS, feeds=order.feeds) as (
+        simulator,
+        daemon,
+    ):
         begun_s = trio.current_time()
         order.tell(f"filling {DAYS} days with {order.count} rows/s")
         async with database_before(daemon.config) as sql:

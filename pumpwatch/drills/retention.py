@@ -82,7 +82,10 @@ async def run(order: Order) -> Outcome:
     outcome = Outcome()
     seed, plan = order.seed, SHORT if order.count == 1 else Plan()
     toml = SETTINGS.format(**plan._asdict(), spool_mib=SPOOL_MIB)
-    async with stage(order.folder, seed, order.rate_per_s, toml) as (simulator, daemon):
+    async with stage(order.folder, seed, order.rate_per_s, toml, feeds=order.feeds) as (
+        simulator,
+        daemon,
+    ):
         disk = daemon.data_dir / "questdb"
         act = _Act(order, outcome, simulator, daemon, disk, plan)
         await act.prepare(seed)

@@ -83,7 +83,10 @@ async def run(order: Order) -> Outcome:
     old = order.folder / "old"
     old.mkdir(parents=True)
     toml = settings(old, check_s=CHECK_S, is_alone=order.is_alone)
-    async with stage(order.folder, order.seed, order.rate_per_s, toml) as (simulator, daemon):
+    async with stage(order.folder, order.seed, order.rate_per_s, toml, feeds=order.feeds) as (
+        simulator,
+        daemon,
+    ):
         disk = daemon.data_dir / "questdb"
         with image_volume(disk, VOLUME_MIB):
             daemon.start()

@@ -37,7 +37,10 @@ async def run(order: Order) -> Outcome:
     old = order.folder / "old"
     old.mkdir(parents=True)
     toml = settings(old)
-    async with stage(order.folder, order.seed, order.rate_per_s, toml) as (simulator, daemon):
+    async with stage(order.folder, order.seed, order.rate_per_s, toml, feeds=order.feeds) as (
+        simulator,
+        daemon,
+    ):
         daemon.start()
         await daemon.until(is_subscribed, "subscribed")
         await trio.sleep(WARM_S)

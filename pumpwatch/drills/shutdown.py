@@ -31,7 +31,10 @@ async def run(order: Order) -> Outcome:
     kills: list[Kill] = []
     ends_s: dict[str, float] = {"one": 0.0, "two": 0.0}
     seed = rng.randrange(1 << 31)
-    async with stage(order.folder, seed, order.rate_per_s, SETTINGS) as (simulator, daemon):
+    async with stage(order.folder, seed, order.rate_per_s, SETTINGS, feeds=order.feeds) as (
+        simulator,
+        daemon,
+    ):
         for number in range(order.count):
             started_ns = clock.wall_ns()
             daemon.start()

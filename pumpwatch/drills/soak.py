@@ -17,7 +17,6 @@ import polars as pl
 import trio
 
 from pumpwatch.clock import SystemClock
-from pumpwatch.config import FEED_NAMES
 from pumpwatch.demo import Simulator
 from pumpwatch.drills.covered import ENDLESS_NS, SAYS_MISSING
 from pumpwatch.drills.outcome import Order, Outcome
@@ -103,9 +102,14 @@ async def run(order: Order) -> Outcome:
     """Soak for ``count`` minutes; see the module."""
     outcome = Outcome()
     seconds = order.count * 60.0
-    plan = plan_soak(random.Random(order.seed), seconds, FEED_NAMES)
+    plan = plan_soak(random.Random(order.seed), seconds, order.feeds)
     async with stage(
-        order.folder, order.seed, order.rate_per_s, has_backfill=True, arguments=GOES_ON
+        order.folder,
+        order.seed,
+        order.rate_per_s,
+        has_backfill=True,
+        arguments=GOES_ON,
+        feeds=order.feeds,
     ) as (simulator, daemon):
         daemon.start()
         await daemon.until(is_subscribed, "subscribed")

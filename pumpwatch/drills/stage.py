@@ -18,7 +18,7 @@ import psutil
 import trio
 
 from pumpwatch.clock import SystemClock
-from pumpwatch.config import Config, QuestdbConfig, load_config
+from pumpwatch.config import FEED_NAMES, Config, QuestdbConfig, load_config
 from pumpwatch.demo import Simulator, run_simulator
 from pumpwatch.drills.proxy import FaultProxy, run_proxy
 from pumpwatch.errors import DrillError
@@ -72,8 +72,12 @@ class DaemonProcess:
             lines += ["[backfill]", "enabled = false"]
         for name, urls in simulator.boards.items():
             lines += [f"[listing.{name}]", *(f'{key} = "{url}"' for key, url in urls.items())]
-        for name, urls in simulator.feeds.items():
-            lines += [f"[feeds.{name}]", *(f'{key} = "{url}"' for key, url in urls.items())]
+        for name in FEED_NAMES:
+            lines.append(f"[feeds.{name}]")
+            if name in simulator.feeds:
+                lines += [f'{key} = "{url}"' for key, url in simulator.feeds[name].items()]
+            else:
+                lines.append("enabled = false")
         return "\n".join(lines) + "\n"
 
     @property
@@ -237,12 +241,13 @@ async def stage(
     *,
     has_backfill: bool = False,
     arguments: Sequence[str] = (),
+    feeds: Sequence[str] = FEED_NAMES,
 ) -> AsyncIterator[tuple[Simulator, DaemonProcess]]:
     """Simulator, and a daemon with an embedded database that is not started yet.
 
-    ``arguments`` are more of the simulator's.
+    ``arguments`` are more of the simulator's; the daemon records ``feeds`` and no other.
     """
-    options = [*simulator_arguments(seed, rate_per_s), *arguments]
+    options = [*simulator_arguments(seed, rate_per_s, feeds), *arguments]
     async with (
         run_simulator(folder / "truth", options) as simulator,
         daemon_process(folder / "run", simulator, extra_toml, has_backfill=has_backfill) as daemon,
@@ -250,9 +255,10 @@ async def stage(
         yield simulator, daemon
 
 
-def simulator_arguments(seed: int, rate_per_s: int) -> list[str]:
+def simulator_arguments(seed: int, rate_per_s: int, feeds: Sequence[str] = FEED_NAMES) -> list[str]:
     """Synthetic trades only: their times tell when they were sent."""
-    return ["--seed", str(seed), "--rate", str(rate_per_s), "--no-recorded"]
+    options = ["--seed", str(seed), "--rate", str(rate_per_s), "--no-recorded"]
+    return [*options, "--feeds", ",".join(feeds)]
 
 
 class ExternalStage(msgspec.Struct, frozen=True):
@@ -267,14 +273,15 @@ class ExternalStage(msgspec.Struct, frozen=True):
 
 @asynccontextmanager
 async def external_stage(
-    folder: Path, seed: int, rate_per_s: int, *, server_dir: Path | None = None, toml: str = ""
-) -> AsyncIterator[ExternalStage]:
+    folder: Path, seed: int, rate_per_s: int, *, server_dir: Path | None = None, toml: str = "",
+    feeds: Sequence[str] = FEED_NAMES,
+) -> AsyncIterator[ExternalStage]:  # fmt: skip
     """As ``stage``, with a proxy; the database's files lie in ``server_dir``."""
     place = server_dir or folder / "server"
     ports = QuestdbConfig(http_port=0, pg_port=0, health_port=0)
     config = Config(data_dir=place, questdb=ports)
     async with (
-        run_simulator(folder / "truth", simulator_arguments(seed, rate_per_s)) as simulator,
+        run_simulator(folder / "truth", simulator_arguments(seed, rate_per_s, feeds)) as simulator,
         trio.open_nursery() as nursery,
     ):
         try:

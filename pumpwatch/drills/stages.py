@@ -39,7 +39,10 @@ async def run(order: Order) -> Outcome:
     toml = settings(old, comparisons=COMPARISONS, is_alone=order.is_alone)
     kills: list[Kill] = []
     shares: dict[str, float] = {}
-    async with stage(order.folder, order.seed, order.rate_per_s, toml) as (simulator, daemon):
+    async with stage(order.folder, order.seed, order.rate_per_s, toml, feeds=order.feeds) as (
+        simulator,
+        daemon,
+    ):
         started_ns = clock.wall_ns()
         daemon.start()
         await daemon.until(is_subscribed, "subscribed")

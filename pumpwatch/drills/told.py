@@ -11,7 +11,6 @@ from typing import Any
 import polars as pl
 import trio
 
-from pumpwatch.config import FEED_NAMES
 from pumpwatch.demo import Simulator
 from pumpwatch.drills.holes import Holes, judge_holes
 from pumpwatch.drills.outcome import Order, Outcome
@@ -81,7 +80,7 @@ async def judge_feeds(
     sums = dict.fromkeys(SUMS, 0)
     wanted = None if spooled is None else spooled.unique(KEY)
     address = running_address(daemon.config)
-    for feed in FEED_NAMES:
+    for feed in order.feeds:
         order.tell(f"comparing {feed}")
         stored = await fetch_stored(address, feed=feed)
         found = await trio.to_thread.run_sync(

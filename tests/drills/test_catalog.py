@@ -35,7 +35,10 @@ def test_the_book_is_in_the_order_of_the_numbers() -> None:
     assert names[: len(numbers)] == [name for name in names if number_of(name)]
 
 
-@pytest.mark.parametrize("words", [["run"], ["run", "nothing"], ["nothing"]])
+@pytest.mark.parametrize("words", [
+    ["run"], ["run", "nothing"], ["nothing"], ["gaps", "--feeds", "okx_spot"],
+    ["crash", "--feeds", "okx_spot,kraken_spot"], ["crash", "--feeds", ","],
+])  # fmt: skip
 def test_what_is_no_drill_is_said(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["drill", *words]) == 64
     assert "pumpwatch: " in capsys.readouterr().err
