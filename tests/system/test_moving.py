@@ -130,7 +130,7 @@ async def test_compared_moved_and_gone_on_after_a_restart(tmp_path: Path) -> Non
     old = tmp_path / "old"
     trades = {("bybit", "spot"): [trade("bybit", "spot", number) for number in range(200)]}
     write_folder(old, "0G_20250922_045000", trades, told=metadata())
-    async with stage(tmp_path / "run", 5, 500) as (_, daemon):
+    async with stage(tmp_path / "run", 5, 500, feeds=("bybit_spot", "gate_spot")) as (_, daemon):
         settings = await trio.Path(daemon.config_file).read_text()
         await trio.Path(daemon.config_file).write_text(settings + SETTINGS.format(old=old))
         daemon.start()

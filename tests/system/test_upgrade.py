@@ -22,6 +22,7 @@ pytestmark = [pytest.mark.questdb, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
 RATE_PER_S = 2000
+FEEDS = ("binance_futures", "okx_spot", "gate_spot", "phemex_futures")
 VERB_S_MAX = 240
 
 
@@ -62,7 +63,7 @@ async def end(daemon: DaemonProcess) -> None:
 async def test_forth_and_back_under_load(tmp_path: Path) -> None:
     newer = next_release(tmp_path / "newer")
     outcome = Outcome()
-    async with stage(tmp_path, 21, RATE_PER_S) as (simulator, daemon):
+    async with stage(tmp_path, 21, RATE_PER_S, feeds=FEEDS) as (simulator, daemon):
         await record(daemon, 2 * RATE_PER_S)
         code, found = await verb(newer, daemon, "upgrade", "check")
         assert code == 1
