@@ -40,7 +40,7 @@ SHORT = {
     "hybrid": ["--count", "20", "--rate", "2000"],
     "replace": ["--count", "8", "--rate", "4000"],
     "thinned": [],
-    "soak": ["--count", "3", "--rate", "800"],
+    "soak": ["--count", "3", "--rate", "300"],
     "outage": ["--count", "7", "--rate", "5000"],
     "crash": ["--count", "2", "--rate", "10000"],
     "shutdown": ["--count", "2", "--rate", "10000"],
