@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import httpx
+import psycopg
 import pytest
 import trio
 
@@ -32,6 +33,19 @@ LONGER_TTL = Migration(
     number=SCHEMA_VERSION + 1, name="ttl", statement="ALTER TABLE trades SET TTL 60 DAYS"
 )
 TABLE_IDS_SQL = "SELECT table_name, id FROM tables() ORDER BY id"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_is_left(questdb_server: ServerAddress) -> Iterator[None]:
+    """Tables that are not ours, or half of them, would be in the way of who has the server next."""
+    yield
+    with psycopg.connect(
+        host=questdb_server.pg_host, port=questdb_server.pg_port, dbname="qdb",
+        user=questdb_server.user, password=questdb_server.password, autocommit=True,
+    ) as connection:  # fmt: skip
+        rows = connection.execute("SELECT table_name, table_type FROM tables()").fetchall()
+        for name, kind in sorted(rows, key=lambda row: row[1] != "M"):  # views before their tables
+            connection.execute(f"DROP {'MATERIALIZED VIEW' if kind == 'M' else 'TABLE'} {name}")
 
 
 def never() -> bool:

@@ -15,7 +15,6 @@ import trio
 from trio_websocket import ConnectionClosed, open_websocket_url
 
 from pumpwatch.clock import SystemClock
-from pumpwatch.config import FEED_NAMES
 from pumpwatch.demo import Simulator, run_simulator
 from pumpwatch.drills.stage import DaemonProcess, daemon_process
 from pumpwatch.errors import EXIT_GOOD
@@ -63,11 +62,6 @@ async def _subscribe(
                 await socket.get_message()
         except ConnectionClosed:
             return
-
-
-def settings() -> str:
-    """Only the simulated feeds are recorded; REST closes no hole before it is looked at."""
-    return "".join(f"[feeds.{name}]\nenabled = false\n" for name in FEED_NAMES if name not in FEEDS)
 
 
 def by_feed(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -157,7 +151,7 @@ async def recording(folder: Path) -> AsyncIterator[tuple[Simulator, Proxy, Daemo
         direct = {feed: dict(urls) for feed, urls in simulator.feeds.items()}
         for urls in simulator.feeds.values():
             urls["websocket_url"] = proxy.through(urls["websocket_url"])
-        async with daemon_process(folder / "run", simulator, settings()) as daemon:
+        async with daemon_process(folder / "run", simulator) as daemon:
             simulator.feeds = direct
             daemon.start()
             await daemon.until(is_healthy, "healthy", START_S_MAX)
