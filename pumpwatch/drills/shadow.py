@@ -88,8 +88,10 @@ async def _ask(daemon: DaemonProcess, at_ns: int) -> list[float]:
 
 def _spoil(old: Path, rng: random.Random) -> None:
     """One event's prices in one feed are others from now on."""
-    (path, *_) = sorted(old.glob(f"{COINS[0]}_*/raw/bybit/spot.json"))
-    records: list[dict[str, Any]] = json.loads(path.read_text())
+    paths = sorted(old.glob(f"{COINS[0]}_*/raw/*/spot.json"))
+    path, records = next(
+        (path, records) for path in paths if (records := json.loads(path.read_text()))
+    )
     for record in rng.sample(records, max(1, len(records) // 2)):
         record["price"] = str(float(record["price"]) * 2)
     path.write_text(json.dumps(records))
