@@ -28,11 +28,17 @@ ALONE = [one for one in MIGRATIONS if "listing_events" in one.statement or one.n
 async def sql(questdb_server: ServerAddress) -> AsyncIterator[Sql]:
     """A database whose table of events is new."""
     sql = Sql(questdb_server)
-    for table in ("listing_events", "schema_version"):
-        await sql.execute(f"DROP TABLE IF EXISTS {table}")
+    await drop(sql)
     await apply_schema(sql, spool_is_empty=lambda: True, migrations=ALONE)
     yield sql
+    await drop(sql)  # what it notes of the schema holds for two tables only
     await sql.aclose()
+
+
+async def drop(sql: Sql) -> None:
+    """The tables that are made here."""
+    for table in ("listing_events", "schema_version"):
+        await sql.execute(f"DROP TABLE IF EXISTS {table}")
 
 
 async def test_events_come_back_as_they_were(sql: Sql, questdb_server: ServerAddress) -> None:
