@@ -18,9 +18,9 @@ from pumpwatch.capture.feed_state import FeedState
 from pumpwatch.clock import Clock
 from pumpwatch.errors import PumpWatchError
 from pumpwatch.model import Gap
+from pumpwatch.spans import Spans, without
 from pumpwatch.standing import HourStanding
 from pumpwatch.store.segment import MIB
-from pumpwatch.store.spans import Spans, without
 from pumpwatch.store.window_reader import SqlAccess
 
 if TYPE_CHECKING:

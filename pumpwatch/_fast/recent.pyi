@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 
 from pumpwatch._fast.window import Window
+from pumpwatch.spans import Spans
 
 OPEN_END_NS: int
 
-Spans = list[tuple[int, int]]
 # timestamp_ns, side, price, quantity, trade_id, sequence_number, received_ns, origin, kind
 TableRow = tuple[int, str, float, float, str, int, int | None, str, str | None]
 

@@ -13,6 +13,7 @@ from pumpwatch._fast.window cimport Window, make_window
 
 from pumpwatch._fast.parser import KIND_NAMES
 from pumpwatch._fast.window import ORIGIN_NAMES, SIDES
+from pumpwatch.spans import joined, without
 
 cdef enum:
     ID_BYTES_MAX = 255
@@ -42,31 +43,6 @@ cdef int as_decimal(double value, Decimal* decimal) except -1:
         decimal.mantissa = decimal.mantissa * 10 + <uint64_t>(<int>char - 48)
         decimal.exponent -= is_fraction
     return 0
-
-
-cdef list with_span(list spans, int64_t from_ns, int64_t to_ns):
-    """The spans and one more, in order, those that meet made one."""
-    if from_ns >= to_ns:
-        return spans
-    before = [span for span in spans if span[1] < from_ns]
-    behind = [span for span in spans if span[0] > to_ns]
-    within = [span for span in spans if span[1] >= from_ns and span[0] <= to_ns]
-    if within:
-        from_ns, to_ns = min(from_ns, within[0][0]), max(to_ns, within[len(within) - 1][1])
-    return [*before, (from_ns, to_ns), *behind]
-
-
-cdef list without_span(list spans, int64_t from_ns, int64_t to_ns):
-    """What of the spans lies outside of one."""
-    rest = []
-    if from_ns >= to_ns:
-        return spans
-    for low, high in spans:
-        if low < from_ns:
-            rest.append((low, min(high, from_ns)))
-        if high > to_ns:
-            rest.append((max(low, to_ns), high))
-    return rest
 
 
 cdef int check_place(int feed, uint32_t instrument) except -1:
@@ -172,11 +148,11 @@ cdef class Recent:
         cdef int64_t floor_ns = <int64_t>self.given_up_ns(feed, instrument) + 1, start_ns = INT64_MAX
         if live != NULL:
             start_ns = max(live.begun_ns, <int64_t>live.evicted_ns + 1)
-        spans = without_span(self.loaded.get((feed, instrument), []), -TIME_MAX_NS, floor_ns)
+        spans = without(self.loaded.get((feed, instrument), []), -TIME_MAX_NS, floor_ns)
         if start_ns < INT64_MAX:
-            spans = with_span(spans, start_ns, OPEN_END_NS)
+            spans = joined([*spans, (start_ns, OPEN_END_NS)])
         for low, high in self.cuts.get((feed, instrument), []):
-            spans = without_span(spans, low, high)
+            spans = without(spans, low, high)
         return spans
 
     def given_up_ns(self, int feed, uint32_t instrument):
@@ -205,12 +181,12 @@ cdef class Recent:
     def cut(self, int feed, uint32_t instrument, int64_t from_ns, int64_t to_ns):
         """Rows of this span may be missing: a gap, ``to_ns`` OPEN_END_NS while it is open."""
         check_place(feed, instrument)
-        self.cuts[feed, instrument] = with_span(self._live_cuts(feed, instrument), from_ns, to_ns)
+        self.cuts[feed, instrument] = joined([*self._live_cuts(feed, instrument), (from_ns, to_ns)])
 
     def mend(self, int feed, uint32_t instrument, int64_t from_ns, int64_t to_ns):
         """The gap is closed and its rows came: takes back what ``cut`` said of the span."""
         check_place(feed, instrument)
-        self.cuts[feed, instrument] = without_span(self._live_cuts(feed, instrument), from_ns, to_ns)
+        self.cuts[feed, instrument] = without(self._live_cuts(feed, instrument), from_ns, to_ns)
 
     def _live_cuts(self, int feed, uint32_t instrument):
         """Cuts that still mean something: others end before anything that is held."""
@@ -239,7 +215,7 @@ cdef class Recent:
             is_held = self._load_row(feed, instrument, row) and is_held
         if is_held:
             key = feed, instrument
-            self.loaded[key] = with_span(self.loaded.get(key, []), from_ns, to_ns)
+            self.loaded[key] = joined([*self.loaded.get(key, []), (from_ns, to_ns)])
         return bool(is_held)
 
     def _load_row(self, int feed, uint32_t instrument, row):

@@ -20,8 +20,8 @@ from pumpwatch.config import FEED_NAMES
 from pumpwatch.errors import StatementError, UsageError
 from pumpwatch.model import Gap
 from pumpwatch.rates import TimesBySource
+from pumpwatch.spans import Spans, common, covers, joined, without
 from pumpwatch.store.instrument_rows import read_instruments
-from pumpwatch.store.spans import Spans, common, covers, joined, without
 from pumpwatch.store.window_cache import WindowCache
 from pumpwatch.store.window_instruments import UNLISTED, InstrumentIndex, Meant
 from pumpwatch.store.window_model import FeedAnswer, Source, WindowAnswer, WindowQuestion

@@ -21,18 +21,20 @@ def covers(spans: Spans, from_ns: int, to_ns: int) -> bool:
 
 
 def joined(spans: Spans) -> Spans:
-    """Those that touch become one; any order will do."""
+    """Those that touch become one; any order will do, and empty ones are nothing."""
     whole: Spans = []
     for low, high in sorted(spans):
         if whole and low <= whole[-1][1]:
             whole[-1] = (whole[-1][0], max(whole[-1][1], high))
-        else:
+        elif low < high:
             whole.append((low, high))
     return whole
 
 
 def without(spans: Spans, from_ns: int, to_ns: int) -> Spans:
     """They without [from, to)."""
+    if from_ns >= to_ns:
+        return spans
     rest: Spans = []
     for low, high in spans:
         if low < from_ns:
