@@ -99,11 +99,13 @@ class Answering:
         gaps = list(gaps)
         self._daemon.side.gaps(gaps)
         self.hour.note_gaps(gaps)
+        self._brought.forget(self._visible_ns())  # also where nobody asks for windows
         self._brought.note(gaps, self._daemon.clock.wall_ns())
 
     def under_way(self) -> list[Gap]:
         """Holes whose rows were brought, and that the table may not have yet."""
-        return self._brought.gaps(self._visible_ns())
+        self._brought.forget(self._visible_ns())
+        return self._brought.gaps()
 
     def applied_ns(self) -> int:
         """The table has every row that came of before this exchange time; 0: not known."""

@@ -70,3 +70,18 @@ def test_what_was_brought_is_under_way_until_the_table_has_what_came_then(tmp_pa
     assert answers.under_way() == [brought]
     clock.now_ns += LATE_NS + 1
     assert answers.under_way() == []
+
+
+def test_what_is_in_the_table_is_forgotten_though_nobody_asks(tmp_path: Path) -> None:
+    clock = SetClock()
+    daemon = make_daemon(clock, tmp_path)
+    answers = Answering(daemon)
+    daemon.watch.is_answering, answers.left = True, LEFT
+    daemon.watch.applied[TRADES] = LEFT
+    hole = Gap(gap_id="1", opened_ns=1, exchange="okx", market_type="spot", symbol="A",
+               cause="cut", state="filled")  # fmt: skip
+    daemon.spool.visible_marks.clear()
+    for _ in range(100):
+        answers.write_gaps([hole])
+        clock.now_ns += SECOND_NS
+    assert len(answers._brought.gaps()) == LATE_NS // SECOND_NS + 1

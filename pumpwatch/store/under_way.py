@@ -7,6 +7,7 @@ where memory does not hold it either, an answer from the table lacks it in the m
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 
 from pumpwatch.model import Gap
@@ -18,13 +19,17 @@ class UnderWay:
     """What was brought, by when it was."""
 
     def __init__(self) -> None:
-        self._brought: list[tuple[int, Gap]] = []
+        self._brought: deque[tuple[int, Gap]] = deque()  # the oldest first
 
     def note(self, gaps: Iterable[Gap], now_ns: int) -> None:
         """Changed rows of the ledger; rows that closed one came before ``now_ns`` (our clock)."""
-        self._brought += [(now_ns, gap) for gap in gaps if gap.state in WITH_ROWS]
+        self._brought.extend((now_ns, gap) for gap in gaps if gap.state in WITH_ROWS)
 
-    def gaps(self, visible_ns: int) -> list[Gap]:
+    def forget(self, visible_ns: int) -> None:
+        """The table has all that came before this moment."""
+        while self._brought and self._brought[0][0] < visible_ns:
+            self._brought.popleft()
+
+    def gaps(self) -> list[Gap]:
         """Those whose rows came later than what the table has, or may have."""
-        self._brought = [(at_ns, gap) for at_ns, gap in self._brought if at_ns >= visible_ns]
         return [gap for _, gap in self._brought]
