@@ -27,7 +27,7 @@ from pumpwatch.drills.months import SYMBOL, ask, database_before, day_of, fill_d
 from pumpwatch.drills.object_store import BUCKET, Relay, run_relay, s3_server
 from pumpwatch.drills.outcome import Order, Outcome
 from pumpwatch.drills.reckoning import reckon
-from pumpwatch.drills.stage import DaemonProcess, is_subscribed, stage
+from pumpwatch.drills.stage import DaemonProcess, is_subscribed, stage_of
 from pumpwatch.drills.verbs import say
 from pumpwatch.drills.verdict import Kill
 from pumpwatch.errors import DrillError, PumpWatchError
@@ -65,10 +65,7 @@ async def run(order: Order) -> Outcome:
     """``count`` backups under load, as many flipped bytes, and then everything that can fail."""
     outcome = Outcome()
     rng = random.Random(order.seed)
-    async with stage(order.folder, order.seed, order.rate_per_s, SETTINGS, feeds=order.feeds) as (
-        simulator,
-        daemon,
-    ):
+    async with stage_of(order, SETTINGS) as (simulator, daemon):
         play = _Play(outcome, daemon, rng)
         is_short = order.count <= COUNT_SHORT
         await play.prepare(order.seed, ROWS_SHORT if is_short else ROWS_PER_HOUR)

@@ -37,7 +37,7 @@ async def run(order: Order) -> Outcome:
     rng = random.Random(order.seed)
     clock = SystemClock()
     seed = rng.randrange(1 << 31)
-    async with external_stage(order.folder, seed, order.rate_per_s, feeds=order.feeds) as parts:
+    async with external_stage(order, seed) as parts:
         daemon = parts.daemon
         daemon.start()
         await daemon.until(is_subscribed, "subscribed")

@@ -218,11 +218,7 @@ async def run(order: Order) -> Outcome:
     async with receiver() as (taker, port), run_relay() as relay:
         with volume(data_dir, SPOOL_MIB):
             async with external_stage(
-                order.folder,
-                rng.randrange(1 << 31),
-                order.rate_per_s,
-                toml=TOML.format(port=port),
-                feeds=order.feeds,
+                order, rng.randrange(1 << 31), toml=TOML.format(port=port)
             ) as parts:
                 _send_through(parts.daemon, feed, relay)
                 parts.daemon.start()

@@ -19,7 +19,7 @@ from pumpwatch.clock import SystemClock
 from pumpwatch.drills.outcome import Order, Outcome
 from pumpwatch.drills.reckoning import reckon
 from pumpwatch.drills.spooled import Spooled, read_spooled
-from pumpwatch.drills.stage import DaemonProcess, end_server, is_subscribed, stage
+from pumpwatch.drills.stage import DaemonProcess, end_server, is_subscribed, stage_of
 from pumpwatch.drills.verdict import Kill
 from pumpwatch.store.server import running_address
 
@@ -121,10 +121,7 @@ async def run(order: Order) -> Outcome:
 async def _play_round(
     folder: Path, order: Order, rng: random.Random, kills: int, outcome: Outcome
 ) -> None:
-    async with stage(folder, rng.randrange(1 << 31), order.rate_per_s, feeds=order.feeds) as (
-        simulator,
-        daemon,
-    ):
+    async with stage_of(order, seed=rng.randrange(1 << 31), folder=folder) as (simulator, daemon):
         round_ = _Round(daemon, rng)
         for number in range(kills):
             await round_.start(is_early=number > 0 and rng.random() < EARLY_SHARE)

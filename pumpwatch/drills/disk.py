@@ -51,9 +51,7 @@ async def run(order: Order) -> Outcome:
     volumes = {"database": order.folder / "server", "spool": order.folder / "run" / "data"}
     with volume(volumes["database"], DATABASE_MIB), volume(volumes["spool"], SPOOL_MIB):
         seed = rng.randrange(1 << 31)
-        async with external_stage(
-            order.folder, seed, order.rate_per_s, server_dir=volumes["database"], feeds=order.feeds
-        ) as parts:
+        async with external_stage(order, seed, server_dir=volumes["database"]) as parts:
             daemon = parts.daemon
             daemon.start()
             await daemon.until(is_subscribed, "subscribed")

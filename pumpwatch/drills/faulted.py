@@ -16,7 +16,7 @@ import trio
 from pumpwatch.demo import Simulator
 from pumpwatch.drills.holes import BY_ID, Holes, judge_holes
 from pumpwatch.drills.outcome import Order, Outcome
-from pumpwatch.drills.stage import GOES_ON, DaemonProcess, is_subscribed, settle, stage
+from pumpwatch.drills.stage import GOES_ON, DaemonProcess, is_subscribed, settle, stage_of
 from pumpwatch.drills.told import read_ledger, settle_holes
 from pumpwatch.model import Gap
 from pumpwatch.sim.faults import Fault, Played
@@ -71,10 +71,9 @@ async def play_faults(
     rng = random.Random(order.seed)
     if order.with_backfill and not order.with_comparisons:
         toml += NO_COMPARISONS
-    async with stage(
-        order.folder, order.seed, order.rate_per_s, toml,
-        has_backfill=order.with_backfill, arguments=[*GOES_ON, *arguments],
-    ) as (simulator, daemon):  # fmt: skip
+    async with stage_of(
+        order, toml, has_backfill=order.with_backfill, arguments=[*GOES_ON, *arguments]
+    ) as (simulator, daemon):
         daemon.start()
         await daemon.until(is_subscribed, "subscribed")
         plan = planner(rng, order.count, _names(simulator))

@@ -26,7 +26,7 @@ from pumpwatch.drills.outage import is_well
 from pumpwatch.drills.outcome import Order, Outcome
 from pumpwatch.drills.reckoning import pending
 from pumpwatch.drills.retention import image_volume
-from pumpwatch.drills.stage import GOES_ON, DaemonProcess, end_server, is_subscribed, stage
+from pumpwatch.drills.stage import GOES_ON, DaemonProcess, end_server, is_subscribed, stage_of
 from pumpwatch.drills.told import judge_feeds, read_ledger, settle_holes
 from pumpwatch.listing_verbs import check, list_bundles
 from pumpwatch.sim.faults import Fault
@@ -205,9 +205,10 @@ class _Day:
 async def run(order: Order) -> Outcome:
     """Play the day, judge it; see the module."""
     outcome = Outcome()
-    async with stage(
-        order.folder, order.seed, order.rate_per_s, SETTINGS, has_backfill=True, arguments=GOES_ON
-    ) as (simulator, daemon):
+    async with stage_of(order, SETTINGS, has_backfill=True, arguments=GOES_ON) as (
+        simulator,
+        daemon,
+    ):
         with image_volume(daemon.data_dir / "questdb", VOLUME_MIB):
             daemon.start()
             line = Timeline(order, daemon)

@@ -17,7 +17,7 @@ from pumpwatch.daemon_client import ask_window
 from pumpwatch.demo import Simulator
 from pumpwatch.drills.by_feed import reckon_by_feed
 from pumpwatch.drills.outcome import Order, Outcome
-from pumpwatch.drills.stage import DaemonProcess, is_subscribed, stage
+from pumpwatch.drills.stage import DaemonProcess, is_subscribed, stage_of
 from pumpwatch.drills.timing import quantiles_ms
 from pumpwatch.drills.trace import MemoryTrace
 from pumpwatch.moments import iso_ns
@@ -52,10 +52,7 @@ async def run(order: Order) -> Outcome:
     """``count`` seconds; see the module."""
     outcome, sides = Outcome(), _Sides()
     rng = random.Random(order.seed)
-    async with stage(order.folder, rng.randrange(1 << 31), order.rate_per_s, feeds=order.feeds) as (
-        simulator,
-        daemon,
-    ):
+    async with stage_of(order, seed=rng.randrange(1 << 31)) as (simulator, daemon):
         daemon.start()
         await daemon.until(is_subscribed, "subscribed")
         await trio.sleep(AGE_NS[1] / 1e9)  # windows have a past

@@ -16,7 +16,7 @@ import trio
 from pumpwatch.demo import Simulator
 from pumpwatch.drills.by_feed import reckon_by_feed
 from pumpwatch.drills.outcome import Order, Outcome
-from pumpwatch.drills.stage import DaemonProcess, applied_rows, is_subscribed, parsed_rows, stage
+from pumpwatch.drills.stage import DaemonProcess, applied_rows, is_subscribed, parsed_rows, stage_of
 from pumpwatch.drills.trace import MemoryTrace
 from pumpwatch.store.server_process import PidFile
 
@@ -28,10 +28,7 @@ async def run(order: Order) -> Outcome:
     """``count`` seconds at ``rate_per_s``; see the module."""
     outcome = Outcome()
     seed = random.Random(order.seed).randrange(1 << 31)
-    async with stage(order.folder, seed, order.rate_per_s, feeds=order.feeds) as (
-        simulator,
-        daemon,
-    ):
+    async with stage_of(order, seed=seed) as (simulator, daemon):
         await simulator.set_rate(0)
         daemon.start()
         await daemon.until(is_subscribed, "subscribed")

@@ -15,7 +15,7 @@ from pumpwatch.clock import SystemClock
 from pumpwatch.config import FEED_NAMES
 from pumpwatch.demo import Simulator
 from pumpwatch.drills.outcome import Order, Outcome
-from pumpwatch.drills.stage import GOES_ON, DaemonProcess, is_subscribed, stage
+from pumpwatch.drills.stage import GOES_ON, DaemonProcess, is_subscribed, stage_of
 from pumpwatch.drills.told import judge_feeds, read_ledger, settle_holes
 from pumpwatch.drills.verbs import say
 from pumpwatch.moments import iso_ns
@@ -42,9 +42,7 @@ async def run(order: Order) -> Outcome:
     """Record ``count`` seconds, verify, break, verify again; see the module."""
     outcome = Outcome()
     rng = random.Random(order.seed)
-    async with stage(
-        order.folder, order.seed, order.rate_per_s, has_backfill=True, arguments=GOES_ON
-    ) as (simulator, daemon):
+    async with stage_of(order, has_backfill=True, arguments=GOES_ON) as (simulator, daemon):
         daemon.start()
         await daemon.until(is_subscribed, "subscribed")
         from_ns = SystemClock().wall_ns()

@@ -21,7 +21,7 @@ from pumpwatch.config import FEED_NAMES
 from pumpwatch.demo import Simulator
 from pumpwatch.drills.listing_script import Notice, make_notices
 from pumpwatch.drills.outcome import Order, Outcome
-from pumpwatch.drills.stage import DaemonProcess, is_subscribed, stage
+from pumpwatch.drills.stage import DaemonProcess, is_subscribed, stage_of
 from pumpwatch.errors import DrillError
 from pumpwatch.listing.archive import FOLDER
 from pumpwatch.listing.bundle import EVENT, TRADES
@@ -50,10 +50,9 @@ KEY = ["exchange_ns", "symbol", "trade_id"]
 async def run(order: Order) -> Outcome:
     """Play ``count`` notices; see the module."""
     outcome, rng = Outcome(), random.Random(order.seed)
-    async with stage(
-        order.folder, order.seed, order.rate_per_s, SETTINGS,
-        has_backfill=True, arguments=["--symbols", str(SYMBOLS)],
-    ) as (simulator, daemon):  # fmt: skip
+    async with stage_of(
+        order, SETTINGS, has_backfill=True, arguments=["--symbols", str(SYMBOLS)]
+    ) as (simulator, daemon):
         _look_often(daemon)
         daemon.start()
         await daemon.until(is_subscribed, "subscribed")

@@ -34,7 +34,7 @@ async def run(order: Order) -> Outcome:
     alerts_s: dict[str, float] = {}
     rss_mib: list[float] = []
     seed = rng.randrange(1 << 31)
-    async with external_stage(order.folder, seed, order.rate_per_s, feeds=order.feeds) as parts:
+    async with external_stage(order, seed) as parts:
         parts.daemon.start()
         await parts.daemon.until(is_subscribed, "subscribed")
         for number in range(order.count):

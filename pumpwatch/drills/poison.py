@@ -68,7 +68,7 @@ async def run(order: Order) -> Outcome:
     outcome = Outcome()
     rng = random.Random(order.seed)
     seed = rng.randrange(1 << 31)
-    async with external_stage(order.folder, seed, order.rate_per_s, feeds=order.feeds) as parts:
+    async with external_stage(order, seed) as parts:
         proxy, daemon, arrivals = parts.proxy, parts.daemon, Arrivals()
         proxy.on_stored = arrivals.note
         daemon.start()

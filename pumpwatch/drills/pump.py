@@ -18,7 +18,7 @@ from pumpwatch.demo import Simulator
 from pumpwatch.drills.by_feed import reckon_by_feed
 from pumpwatch.drills.outcome import Order, Outcome
 from pumpwatch.drills.reckoning import pending
-from pumpwatch.drills.stage import DaemonProcess, is_subscribed, stage
+from pumpwatch.drills.stage import DaemonProcess, is_subscribed, stage_of
 from pumpwatch.drills.trace import MemoryTrace
 from pumpwatch.errors import ServerError
 from pumpwatch.store.window_model import WindowQuestion
@@ -69,10 +69,7 @@ async def run(order: Order) -> Outcome:
     """Play the profile; see the module."""
     outcome, answers = Outcome(), _Answers()
     seed = random.Random(order.seed).randrange(1 << 31)
-    async with stage(order.folder, seed, order.rate_per_s, feeds=order.feeds) as (
-        simulator,
-        daemon,
-    ):
+    async with stage_of(order, seed=seed) as (simulator, daemon):
         daemon.start()
         await daemon.until(is_subscribed, "subscribed")
         trace = MemoryTrace(daemon)

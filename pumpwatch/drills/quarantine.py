@@ -15,7 +15,7 @@ import trio
 
 from pumpwatch.drills.outcome import Order, Outcome
 from pumpwatch.drills.reckoning import pending, reckon
-from pumpwatch.drills.stage import DaemonProcess, is_subscribed, stage
+from pumpwatch.drills.stage import DaemonProcess, is_subscribed, stage_of
 from pumpwatch.drills.verbs import say
 from pumpwatch.sim.faults import Fault
 from pumpwatch.store.server import running_address
@@ -42,7 +42,7 @@ async def run(order: Order) -> Outcome:
     """Rename for ``count`` seconds; see the module."""
     outcome = Outcome()
     seed = random.Random(order.seed).randrange(1 << 31)
-    async with stage(order.folder, seed, order.rate_per_s) as (simulator, daemon):
+    async with stage_of(order, seed=seed) as (simulator, daemon):
         daemon.start()
         await daemon.until(is_subscribed, "subscribed")
         await trio.sleep(BEFORE_S)

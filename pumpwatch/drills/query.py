@@ -18,7 +18,7 @@ import trio
 from pumpwatch.clock import SystemClock
 from pumpwatch.drills.months import database_before, day_of
 from pumpwatch.drills.outcome import Order, Outcome
-from pumpwatch.drills.stage import applied_rows, is_subscribed, stage
+from pumpwatch.drills.stage import applied_rows, is_subscribed, stage_of
 from pumpwatch.drills.timing import quantiles_ms
 from pumpwatch.rates import TimesBySource
 from pumpwatch.store.partitions import DAY_NS, NS_PER_S, wait_applied
@@ -57,10 +57,7 @@ async def run(order: Order) -> Outcome:
     rng = random.Random(order.seed)
     step_ns = NS_PER_S // order.count
     from_ns = day_of(SystemClock().wall_ns(), DAYS)
-    async with stage(order.folder, order.seed, order.rate_per_s, SETTINGS, feeds=order.feeds) as (
-        simulator,
-        daemon,
-    ):
+    async with stage_of(order, SETTINGS) as (simulator, daemon):
         begun_s = trio.current_time()
         order.tell(f"filling {DAYS} days with {order.count} rows/s")
         async with database_before(daemon.config) as sql:

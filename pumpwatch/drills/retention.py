@@ -33,7 +33,7 @@ from pumpwatch.drills.months import (
 )
 from pumpwatch.drills.outcome import Order, Outcome
 from pumpwatch.drills.reckoning import pending, reckon
-from pumpwatch.drills.stage import DaemonProcess, is_subscribed, parsed_rows, stage
+from pumpwatch.drills.stage import DaemonProcess, is_subscribed, parsed_rows, stage_of
 from pumpwatch.drills.verbs import say
 from pumpwatch.errors import DrillError
 from pumpwatch.moments import iso_ns
@@ -82,10 +82,7 @@ async def run(order: Order) -> Outcome:
     outcome = Outcome()
     seed, plan = order.seed, SHORT if order.count == 1 else Plan()
     toml = SETTINGS.format(**plan._asdict(), spool_mib=SPOOL_MIB)
-    async with stage(order.folder, seed, order.rate_per_s, toml, feeds=order.feeds) as (
-        simulator,
-        daemon,
-    ):
+    async with stage_of(order, toml) as (simulator, daemon):
         disk = daemon.data_dir / "questdb"
         act = _Act(order, outcome, simulator, daemon, disk, plan)
         await act.prepare(seed)

@@ -31,7 +31,7 @@ from pumpwatch.drills.old_store import (
 from pumpwatch.drills.outage import is_well
 from pumpwatch.drills.outcome import Order, Outcome
 from pumpwatch.drills.retention import image_volume
-from pumpwatch.drills.stage import DaemonProcess, end_server, is_subscribed, stage
+from pumpwatch.drills.stage import DaemonProcess, end_server, is_subscribed, stage_of
 from pumpwatch.drills.verbs import say
 from pumpwatch.errors import PumpWatchError
 from pumpwatch.store.server_process import PidFile
@@ -83,10 +83,7 @@ async def run(order: Order) -> Outcome:
     old = order.folder / "old"
     old.mkdir(parents=True)
     toml = settings(old, check_s=CHECK_S, is_alone=order.is_alone)
-    async with stage(order.folder, order.seed, order.rate_per_s, toml, feeds=order.feeds) as (
-        simulator,
-        daemon,
-    ):
+    async with stage_of(order, toml) as (simulator, daemon):
         disk = daemon.data_dir / "questdb"
         with image_volume(disk, VOLUME_MIB):
             daemon.start()

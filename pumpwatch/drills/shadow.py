@@ -20,7 +20,7 @@ from pumpwatch.daemon_client import ask_window
 from pumpwatch.drills.by_feed import reckon_by_feed
 from pumpwatch.drills.old_store import SIDE_NS, settings, standing, write_event
 from pumpwatch.drills.outcome import Order, Outcome
-from pumpwatch.drills.stage import DaemonProcess, is_subscribed, stage
+from pumpwatch.drills.stage import DaemonProcess, is_subscribed, stage_of
 from pumpwatch.drills.timing import quantiles_ms
 from pumpwatch.drills.verbs import say
 from pumpwatch.migrate_verbs import FOLDER
@@ -37,10 +37,7 @@ async def run(order: Order) -> Outcome:
     old = order.folder / "old"
     old.mkdir(parents=True)
     toml = settings(old)
-    async with stage(order.folder, order.seed, order.rate_per_s, toml, feeds=order.feeds) as (
-        simulator,
-        daemon,
-    ):
+    async with stage_of(order, toml) as (simulator, daemon):
         daemon.start()
         await daemon.until(is_subscribed, "subscribed")
         await trio.sleep(WARM_S)

@@ -13,7 +13,7 @@ import trio
 from pumpwatch.clock import SystemClock
 from pumpwatch.drills.outcome import Order, Outcome
 from pumpwatch.drills.reckoning import reckon
-from pumpwatch.drills.stage import is_subscribed, stage
+from pumpwatch.drills.stage import is_subscribed, stage_of
 from pumpwatch.drills.verdict import Kill
 
 LOAD_S = (1.0, 4.0)
@@ -31,10 +31,7 @@ async def run(order: Order) -> Outcome:
     kills: list[Kill] = []
     ends_s: dict[str, float] = {"one": 0.0, "two": 0.0}
     seed = rng.randrange(1 << 31)
-    async with stage(order.folder, seed, order.rate_per_s, SETTINGS, feeds=order.feeds) as (
-        simulator,
-        daemon,
-    ):
+    async with stage_of(order, SETTINGS, seed=seed) as (simulator, daemon):
         for number in range(order.count):
             started_ns = clock.wall_ns()
             daemon.start()

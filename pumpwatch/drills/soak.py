@@ -22,7 +22,7 @@ from pumpwatch.drills.covered import ENDLESS_NS, SAYS_MISSING
 from pumpwatch.drills.outcome import Order, Outcome
 from pumpwatch.drills.soak_plan import Step, plan_soak
 from pumpwatch.drills.spooled import read_spooled
-from pumpwatch.drills.stage import GOES_ON, DaemonProcess, end_server, is_subscribed, stage
+from pumpwatch.drills.stage import GOES_ON, DaemonProcess, end_server, is_subscribed, stage_of
 from pumpwatch.drills.told import judge_feeds, read_ledger, settle_holes
 from pumpwatch.drills.trace import PROCESSES, SAMPLE_S, MemoryTrace, growth_of
 from pumpwatch.model import Gap
@@ -103,14 +103,7 @@ async def run(order: Order) -> Outcome:
     outcome = Outcome()
     seconds = order.count * 60.0
     plan = plan_soak(random.Random(order.seed), seconds, order.feeds)
-    async with stage(
-        order.folder,
-        order.seed,
-        order.rate_per_s,
-        has_backfill=True,
-        arguments=GOES_ON,
-        feeds=order.feeds,
-    ) as (simulator, daemon):
+    async with stage_of(order, has_backfill=True, arguments=GOES_ON) as (simulator, daemon):
         daemon.start()
         await daemon.until(is_subscribed, "subscribed")
         soak, trace = _Soak(order, simulator, daemon), MemoryTrace(daemon)

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import trio
 from pumpwatch.clock import SystemClock
 from pumpwatch.config import FEED_NAMES, Config, QuestdbConfig, load_config
 from pumpwatch.demo import Simulator, run_simulator
+from pumpwatch.drills.outcome import Order
 from pumpwatch.drills.proxy import FaultProxy, run_proxy
 from pumpwatch.errors import DrillError
 from pumpwatch.status import STATUS_FILE
@@ -255,6 +256,22 @@ async def stage(
         yield simulator, daemon
 
 
+def stage_of(
+    order: Order,
+    extra_toml: str = "",
+    *,
+    seed: int | None = None,
+    folder: Path | None = None,
+    has_backfill: bool = False,
+    arguments: Sequence[str] = (),
+) -> AbstractAsyncContextManager[tuple[Simulator, DaemonProcess]]:
+    """``stage`` as a drill was ordered; ``seed`` and ``folder`` where it chooses others itself."""
+    return stage(
+        folder or order.folder, order.seed if seed is None else seed, order.rate_per_s, extra_toml,
+        has_backfill=has_backfill, arguments=arguments, feeds=order.feeds,
+    )  # fmt: skip
+
+
 def simulator_arguments(seed: int, rate_per_s: int, feeds: Sequence[str] = FEED_NAMES) -> list[str]:
     """Synthetic trades only: their times tell when they were sent."""
     options = ["--seed", str(seed), "--rate", str(rate_per_s), "--no-recorded"]
@@ -273,15 +290,16 @@ class ExternalStage(msgspec.Struct, frozen=True):
 
 @asynccontextmanager
 async def external_stage(
-    folder: Path, seed: int, rate_per_s: int, *, server_dir: Path | None = None, toml: str = "",
-    feeds: Sequence[str] = FEED_NAMES,
-) -> AsyncIterator[ExternalStage]:  # fmt: skip
-    """As ``stage``, with a proxy; the database's files lie in ``server_dir``."""
+    order: Order, seed: int, *, server_dir: Path | None = None, toml: str = ""
+) -> AsyncIterator[ExternalStage]:
+    """As ``stage_of``, with a proxy; the database's files lie in ``server_dir``."""
+    folder = order.folder
     place = server_dir or folder / "server"
+    options = simulator_arguments(seed, order.rate_per_s, order.feeds)
     ports = QuestdbConfig(http_port=0, pg_port=0, health_port=0)
     config = Config(data_dir=place, questdb=ports)
     async with (
-        run_simulator(folder / "truth", simulator_arguments(seed, rate_per_s, feeds)) as simulator,
+        run_simulator(folder / "truth", options) as simulator,
         trio.open_nursery() as nursery,
     ):
         try:

@@ -13,7 +13,7 @@ from pumpwatch.daemon_client import ask_window
 from pumpwatch.drills.old_store import SIDE_NS, settings, standing, write_event
 from pumpwatch.drills.outcome import Order, Outcome
 from pumpwatch.drills.reckoning import reckon
-from pumpwatch.drills.stage import DaemonProcess, is_subscribed, stage
+from pumpwatch.drills.stage import DaemonProcess, is_subscribed, stage_of
 from pumpwatch.drills.verbs import say
 from pumpwatch.drills.verdict import Kill
 from pumpwatch.migrate.reads import name_of
@@ -39,10 +39,7 @@ async def run(order: Order) -> Outcome:
     toml = settings(old, comparisons=COMPARISONS, is_alone=order.is_alone)
     kills: list[Kill] = []
     shares: dict[str, float] = {}
-    async with stage(order.folder, order.seed, order.rate_per_s, toml, feeds=order.feeds) as (
-        simulator,
-        daemon,
-    ):
+    async with stage_of(order, toml) as (simulator, daemon):
         started_ns = clock.wall_ns()
         daemon.start()
         await daemon.until(is_subscribed, "subscribed")
