@@ -17,6 +17,7 @@ from typing import Any
 import trio
 
 from pumpwatch.clock import SystemClock
+from pumpwatch.config_migration import MigrationConfig
 from pumpwatch.daemon_client import ask_window
 from pumpwatch.drills.by_feed import reckon_by_feed
 from pumpwatch.drills.disk import filled
@@ -41,7 +42,7 @@ COIN = "BTC"
 WARM_S = 25.0
 CHECK_S = 8.0
 SHORT_S = 1.2 * CHECK_S  # of three checks in a row it meets one or two
-BAD_CHECKS = 3
+BAD_CHECKS = MigrationConfig().bad_checks  # in a row: a step back
 STALL_SHARE = 1.6  # of what is too slow, the database is stopped for, again and again
 BETWEEN_S = 0.3
 AWAY_NS = 3 * 3600 * 10**9  # no memory reaches so far back: the table must be asked
@@ -51,6 +52,8 @@ VOLUME_MIB = 6144
 FULL_SHARE = 0.965
 RULE = "migration_rolled_back"
 RECOVERY_S_MAX = 120.0
+
+Fault = Callable[[], Awaitable[None]]
 
 
 class _Readers:
@@ -116,11 +119,12 @@ class _Act:
     """Faults, and what must follow."""
 
     def __init__(self, order: Order, outcome: Outcome, daemon: DaemonProcess, disk: Path) -> None:
-        # Each lasts until it is cancelled; whether it is the short one: a database that is killed
-        # takes its time to come back.
-        self.faults: dict[str, Callable[[bool], Awaitable[None]]] = {
-            "errors": self._kill, "slow": self._stall, "disk": self._fill,
-        }  # fmt: skip
+        # The short one and the long one; each lasts until it is cancelled.
+        self.faults: dict[str, tuple[Fault, Fault]] = {
+            "errors": (self._kill_once, self._kill_again),
+            "slow": (self._stall, self._stall),
+            "disk": (self._fill, self._fill),
+        }
         self.is_stopped_seen = False
         self._order = order
         self._outcome = outcome
@@ -129,10 +133,11 @@ class _Act:
 
     async def play(self, name: str) -> str:
         """Forward to the stage, the fault short, the fault long; returns the cause that is told."""
+        short, long = self.faults[name]
         await self._forward()
         self._order.tell(f"{name}, {SHORT_S:.0f} s")
         with trio.move_on_after(SHORT_S):
-            await self.faults[name](True)
+            await short()
         await self._well()
         # Until a check saw nothing but good: what is bad must be so in a row.
         good_ns = SystemClock().wall_ns() + int(CHECK_S * 1e9)
@@ -140,7 +145,7 @@ class _Act:
         stays = told["place"]["stage"] == STAGE
         self._outcome.expect(stays, f"{name}: a step back after {SHORT_S:g} s: {told['place']}")
         self._order.tell(f"{name}, until a step back")
-        cause = await self._until_back(name)
+        cause = await self._until_back(name, long)
         await self._well()
         code, _, complaint = await say(self._daemon, "migrate", "advance", as_json=False)
         told = await self._standing(bool)
@@ -151,10 +156,10 @@ class _Act:
         self._outcome.expect(one, f"{name}: not one step back: {told['place']}")
         return cause
 
-    async def _until_back(self, name: str) -> str:
+    async def _until_back(self, name: str, fault: Fault) -> str:
         begun_s = trio.current_time()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.faults[name], False)
+            nursery.start_soon(fault)
             told = await self._standing(lambda told: told["place"]["stage"] < STAGE)
             nursery.cancel_scope.cancel()
         lasted_s = trio.current_time() - begun_s
@@ -191,16 +196,20 @@ class _Act:
 
     # --- faults -----------------------------------------------------------------------------------
 
-    async def _kill(self, is_short: bool) -> None:
-        """The database is killed: once, or as often as it comes back."""
+    async def _kill_once(self) -> None:
+        """The database is killed; it takes its time to come back."""
+        while not end_server(self._daemon):  # noqa: ASYNC110 - another process
+            await trio.sleep(0.2)
+        await trio.sleep_forever()
+
+    async def _kill_again(self) -> None:
+        """The database is killed as often as it comes back."""
         while True:
-            if end_server(self._daemon) and is_short:
-                await trio.sleep_forever()
+            end_server(self._daemon)
             await trio.sleep(0.2)
 
-    async def _stall(self, is_short: bool) -> None:
+    async def _stall(self) -> None:
         """The database is stopped again and again: it answers, too late."""
-        del is_short
         known = PidFile.read(self._daemon.data_dir)
         assert known is not None
         stall_s = STALL_SHARE * slow_read_ms(is_alone=self._order.is_alone) / 1e3
@@ -212,9 +221,8 @@ class _Act:
                 os.kill(known.pid, signal.SIGCONT)
             await trio.sleep(BETWEEN_S)
 
-    async def _fill(self, is_short: bool) -> None:
+    async def _fill(self) -> None:
         """So full that the database gets no more rows."""
-        del is_short
         with filled(self._disk, FULL_SHARE):
             while True:
                 status: dict[str, Any] = self._daemon.status()

@@ -10,11 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 import trio
 from trio.testing import MockClock
 
+from pumpwatch.sim.engine import QUIET_PER_S, QUIET_TICK_S, Engine
 from pumpwatch.sim.exchange import VENUES
 from pumpwatch.sim.frames import EPOCH_NS
 from pumpwatch.sim.instruments import Instrument
@@ -361,6 +363,36 @@ async def test_a_lifted_coin_rises_and_no_other(tmp_path: Path, autojump_clock: 
     for symbol, low, high in (("SOLUSDT", 1.12, 1.35), ("BTCUSDT", 0.95, 1.05)):
         prices = truth.filter(pl.col("symbol") == symbol)["price"].cast(pl.Float64)
         assert low < prices[-20:].median() / prices[:20].median() < high  # type: ignore[operator]
+
+
+async def test_a_quiet_simulator_ticks_seldom_but_while_a_coin_rises(
+    tmp_path: Path, autojump_clock: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks_s: list[float] = []
+    tick = Engine.tick
+
+    def note(engine: Engine, now_s: float, *more: Any) -> None:
+        ticks_s.append(now_s)
+        tick(engine, now_s, *more)
+
+    monkeypatch.setattr(Engine, "tick", note)
+    for rate_per_s, quiet_s in ((QUIET_PER_S - 1, QUIET_TICK_S), (QUIET_PER_S, 0.02)):
+        ticks_s.clear()
+        settings = settings_of("okx_spot", recorded=False, rate_per_s=rate_per_s)
+        async with simulator(settings, tmp_path / f"{rate_per_s}", START_NS) as stage:
+            client = await stage.connect("okx_spot")
+            await client.subscribe(stage.tradable("okx_spot")[:20])
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(stage.trade, 4.0)
+                await trio.sleep(2.0)
+                stage.exchange.engine.lift("SOL")
+            await stage.close()
+            await client.closed.wait()
+        steps_s = np.diff([at_s for at_s in ticks_s if at_s < 2.0])
+        assert np.median(steps_s) == pytest.approx(quiet_s, abs=0.005)
+        assert np.median(np.diff([at_s for at_s in ticks_s if at_s > 2.5])) == pytest.approx(
+            0.02, abs=0.005
+        )
 
 
 def test_the_same_seed_gives_the_same_trades(tmp_path: Path) -> None:

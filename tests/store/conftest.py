@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
-import trio
 
 from pumpwatch.store import spool_files
 from pumpwatch.store.server import ServerAddress
 from pumpwatch.store.sql import Sql
+from tests.store.emptying import drop_tables
 
-GONE_S_MAX = 30
 SMALL_SEGMENT_BYTES = 1000
 
 
@@ -26,12 +25,7 @@ async def sql(questdb_server: ServerAddress) -> AsyncIterator[Sql]:
 @pytest.fixture
 async def empty_database(sql: Sql) -> Sql:
     """As ``sql``, without a single table."""
-    rows = await sql.query("SELECT table_name, table_type FROM tables()")
-    for name, kind in sorted(rows, key=lambda row: row[1] != "M"):  # views before their tables
-        await sql.execute(f"DROP {'MATERIALIZED VIEW' if kind == 'M' else 'TABLE'} {name}")
-    with trio.fail_after(GONE_S_MAX):
-        while await sql.query("SELECT table_name FROM tables()"):  # noqa: ASYNC110
-            await trio.sleep(0.02)
+    await drop_tables(sql)
     return sql
 
 

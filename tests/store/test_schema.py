@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import httpx
-import psycopg
 import pytest
 import trio
 
@@ -22,6 +21,7 @@ from pumpwatch.store.schema_file import Migration
 from pumpwatch.store.server import ServerAddress
 from pumpwatch.store.side_rows import side_row
 from pumpwatch.store.sql import Sql
+from tests.store.emptying import drop_tables
 
 pytestmark = pytest.mark.questdb
 
@@ -38,14 +38,14 @@ TABLE_IDS_SQL = "SELECT table_name, id FROM tables() ORDER BY id"
 @pytest.fixture(scope="module", autouse=True)
 def nothing_is_left(questdb_server: ServerAddress) -> Iterator[None]:
     """Tables that are not ours, or half of them, would be in the way of who has the server next."""
+
+    async def drop() -> None:
+        sql = Sql(questdb_server)
+        await drop_tables(sql)
+        await sql.aclose()
+
     yield
-    with psycopg.connect(
-        host=questdb_server.pg_host, port=questdb_server.pg_port, dbname="qdb",
-        user=questdb_server.user, password=questdb_server.password, autocommit=True,
-    ) as connection:  # fmt: skip
-        rows = connection.execute("SELECT table_name, table_type FROM tables()").fetchall()
-        for name, kind in sorted(rows, key=lambda row: row[1] != "M"):  # views before their tables
-            connection.execute(f"DROP {'MATERIALIZED VIEW' if kind == 'M' else 'TABLE'} {name}")
+    trio.run(drop)
 
 
 def never() -> bool:

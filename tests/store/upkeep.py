@@ -20,6 +20,7 @@ from pumpwatch.store.probe import wait_for_answer
 from pumpwatch.store.schema import MIGRATIONS, VERSION_TABLE
 from pumpwatch.store.server import Ports, ServerAddress, ensure_passwords
 from pumpwatch.store.sql import Sql
+from tests.store.emptying import drop_tables
 
 HEAP_MIB = 400
 # A server allots 16 MiB to every column that is written to: 2 GB for our empty tables.
@@ -107,14 +108,7 @@ async def connection(address: ServerAddress) -> AsyncIterator[Sql]:
 
 async def fresh_tables(sql: Sql, tables: tuple[str, ...] = TABLES) -> None:
     """The tables of the schema, empty."""
-    for name, kind in await sql.query("SELECT table_name, table_type FROM tables()"):
-        if kind == "M":
-            await sql.execute(f"DROP MATERIALIZED VIEW {name}")
-    for (name,) in await sql.query("SELECT table_name FROM tables()"):
-        await sql.execute(f"DROP TABLE {name}")
-    with trio.fail_after(60):
-        while await sql.query("SELECT table_name FROM tables()"):  # noqa: ASYNC110
-            await trio.sleep(0.02)
+    await drop_tables(sql)
     for migration in MIGRATIONS:
         words = migration.statement.replace("(", " ").split()
         if "EXISTS" in words and words[words.index("EXISTS") + 1] in tables:
