@@ -1,9 +1,8 @@
 """Memory and descriptors of daemon and database while a drill runs (D-18), and whether they grow.
 
 ``own`` is memory of the process alone (RssAnon): a database maps its tables' files, and what of
-them is resident is the page cache's, to be given back at any time. Of that its Java heap fills up
-to its -Xmx before it is collected in earnest, which takes hours and is no leak: what must be level
-is the memory beyond the heap.
+them is resident is the page cache's, to be given back at any time. Its Java heap may grow up to its
+-Xmx, which is a bound and no leak: what must be level is the memory beyond the heap.
 """
 
 from __future__ import annotations
