@@ -5,6 +5,7 @@ The database is started only if a test asks for it, and once for each of xdist's
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -14,15 +15,19 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
+import structlog
 import trio
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
 from pumpwatch.config import Config, QuestdbConfig
+from pumpwatch.log import ForeignHandler
 from pumpwatch.store import embedded_files
 from pumpwatch.store.embedded_files import Launch, choose_ports, plan_launch
 from pumpwatch.store.server import Ports, ServerAddress, ensure_passwords
+from pumpwatch.store.sql import Sql
 from tests import java_cache
+from tests.store.emptying import drop_tables
 
 # A machine that is busy with other tests must not fail an example for its time.
 settings.register_profile("pumpwatch", deadline=None, print_blob=True)
@@ -74,13 +79,35 @@ def _turn(item: pytest.Item) -> int:
     return len(LONG)
 
 
-@pytest.fixture(scope="session")
-def questdb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerAddress]:
-    """An empty QuestDB on free ports, ended with the session; its users are PumpWatch's.
+@pytest.fixture(autouse=True)
+def _log_as_before() -> Iterator[None]:
+    """A test that sets the log up, or its level, does so for itself."""
+    yield
+    if structlog.is_configured():
+        structlog.reset_defaults()
+        root = logging.getLogger()
+        root.handlers = [one for one in root.handlers if not isinstance(one, ForeignHandler)]
 
-    Tests share it: use table names of your own, or ``empty_database`` of tests/store. Mark what
-    asks for it with ``@pytest.mark.questdb``.
+
+@pytest.fixture(scope="module")
+def questdb_server(session_server: ServerAddress) -> ServerAddress:
+    """A QuestDB without a table; its users are PumpWatch's. Mark its tests ``questdb``.
+
+    A file's tests share it: use table names of your own, or ``empty_database`` of tests/store.
     """
+
+    async def empty() -> None:
+        sql = Sql(session_server)
+        await drop_tables(sql)
+        await sql.aclose()
+
+    trio.run(empty)
+    return session_server
+
+
+@pytest.fixture(scope="session")
+def session_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerAddress]:
+    """One server for all files of a worker, on free ports, ended with the session."""
     data_dir = tmp_path_factory.mktemp("questdb-session")
     launch = _plan(data_dir)
     launch.write_files()

@@ -28,7 +28,7 @@ BASE = {
     "errors", "clock", "model", "config", "config_migration", "config_upkeep", "settings", "log",
     "metrics", "version",
     "rates", "balance", "budget", "capacity", "standing", "health", "health_line", "moments",
-    "whole_file", "log_file", "alert_rules", "alert_book", "alert_files",
+    "spans", "whole_file", "log_file", "alert_rules", "alert_book", "alert_files",
 }  # fmt: skip
 # Parts meet in the composition root (and in the verbs that run it), through model.py's Protocols.
 ROOTS = {
@@ -67,8 +67,9 @@ MAY_IMPORT = {
 # Decides without I/O: no trio, no sockets, no files, no clock.
 SANS_IO = {
     "model.py", "errors.py", "balance.py", "rates.py", "standing.py", "health.py",
-    "health_line.py", "capacity.py", "metrics.py", "moments.py", "alert_rules.py", "alert_book.py",
-    "dashboard/parameters.py", "dashboard/models.py", "capture/session.py", "capture/plan.py",
+    "health_line.py", "capacity.py", "metrics.py", "moments.py", "spans.py", "alert_rules.py",
+    "alert_book.py", "dashboard/parameters.py", "dashboard/models.py", "capture/session.py",
+    "capture/plan.py",
     "capture/subscriptions.py", "capture/ledger.py", "capture/open_gaps.py", "capture/ranges.py",
     "capture/coverage.py", "capture/watermarks.py", "capture/flight_frames.py",
     "capture/archive_fold.py", "capture/message_shape.py", "capture/overlap.py",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -20,13 +19,10 @@ class FixedClock:
 
 
 @pytest.fixture
-def stream() -> Iterator[io.StringIO]:
+def stream() -> io.StringIO:
     stream = io.StringIO()
     log.configure(stream, clock=FixedClock())
-    yield stream
-    structlog.reset_defaults()
-    root = logging.getLogger()
-    root.handlers = [h for h in root.handlers if not isinstance(h, log.ForeignHandler)]
+    return stream
 
 
 def lines(stream: io.StringIO) -> list[dict[str, Any]]:
@@ -116,10 +112,7 @@ def test_warnings_of_other_libraries_come_as_events(stream: io.StringIO) -> None
 def test_a_terminal_gets_text() -> None:
     stream = io.StringIO()
     log.configure(stream, terminal=True, clock=FixedClock())
-    try:
-        structlog.get_logger().info("started", feeds=12)
-    finally:
-        structlog.reset_defaults()
+    structlog.get_logger().info("started", feeds=12)
     assert "started" in stream.getvalue()
     assert not stream.getvalue().startswith("{")
 

@@ -29,12 +29,6 @@ from tests.capture.specs import instrument
 from tests.standings import feed, standing, with_feed
 
 
-@pytest.fixture(autouse=True)
-def _log_as_before() -> Iterator[None]:
-    yield
-    structlog.reset_defaults()
-
-
 @pytest.fixture
 def bus(tmp_path: Path) -> Iterator[socket.socket]:
     """What systemd listens on."""

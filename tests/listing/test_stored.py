@@ -13,6 +13,7 @@ from pumpwatch.store.ilp_client import IlpClient, Outcome
 from pumpwatch.store.schema import MIGRATIONS, apply_schema
 from pumpwatch.store.server import ServerAddress
 from pumpwatch.store.sql import Sql
+from tests.store.emptying import drop_tables
 
 pytestmark = pytest.mark.questdb
 
@@ -28,17 +29,10 @@ ALONE = [one for one in MIGRATIONS if "listing_events" in one.statement or one.n
 async def sql(questdb_server: ServerAddress) -> AsyncIterator[Sql]:
     """A database whose table of events is new."""
     sql = Sql(questdb_server)
-    await drop(sql)
+    await drop_tables(sql)
     await apply_schema(sql, spool_is_empty=lambda: True, migrations=ALONE)
     yield sql
-    await drop(sql)  # what it notes of the schema holds for two tables only
     await sql.aclose()
-
-
-async def drop(sql: Sql) -> None:
-    """The tables that are made here."""
-    for table in ("listing_events", "schema_version"):
-        await sql.execute(f"DROP TABLE IF EXISTS {table}")
 
 
 async def test_events_come_back_as_they_were(sql: Sql, questdb_server: ServerAddress) -> None:

@@ -196,8 +196,6 @@ async def test_both_stores_are_compared_and_the_place_survives(
         assert await load_place(sql) == place
         assert len(await sql.query(PLACE_SQL)) == 1
     finally:
-        for table in ("archive_trades", "listing_events", "operations"):
-            await sql.execute(f"TRUNCATE TABLE {table}")
         await sender.aclose()
         await sql.aclose()
 

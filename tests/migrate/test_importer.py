@@ -121,8 +121,6 @@ async def test_folders_give_exactly_the_expected_rows(
         await check_events(sql)
         await check_refused(sql, tmp_path / "refused")
     finally:
-        for table in ("archive_trades", "listing_events", "quarantine"):
-            await sql.execute(f"TRUNCATE TABLE {table}")
         await sender.aclose()
         await sql.aclose()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import httpx
 import pytest
@@ -21,7 +21,6 @@ from pumpwatch.store.schema_file import Migration
 from pumpwatch.store.server import ServerAddress
 from pumpwatch.store.side_rows import side_row
 from pumpwatch.store.sql import Sql
-from tests.store.emptying import drop_tables
 
 pytestmark = pytest.mark.questdb
 
@@ -33,19 +32,6 @@ LONGER_TTL = Migration(
     number=SCHEMA_VERSION + 1, name="ttl", statement="ALTER TABLE trades SET TTL 60 DAYS"
 )
 TABLE_IDS_SQL = "SELECT table_name, id FROM tables() ORDER BY id"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def nothing_is_left(questdb_server: ServerAddress) -> Iterator[None]:
-    """Tables that are not ours, or half of them, would be in the way of who has the server next."""
-
-    async def drop() -> None:
-        sql = Sql(questdb_server)
-        await drop_tables(sql)
-        await sql.aclose()
-
-    yield
-    trio.run(drop)
 
 
 def never() -> bool:
