@@ -173,8 +173,8 @@ DRILLS = {
 
 # What they prove has nothing to do with which feeds there are.
 ANY_FEEDS = frozenset({
-    "backup", "burst", "console", "crash", "disk", "hybrid", "insert", "outage", "poison", "pump",
-    "query", "retention", "rollback", "shadow", "shutdown", "soak", "stages",
+    "backup", "burst", "console", "crash", "disk", "fire", "hybrid", "insert", "outage", "poison",
+    "pump", "query", "retention", "rollback", "shadow", "shutdown", "soak", "stages",
 })  # fmt: skip
 
 

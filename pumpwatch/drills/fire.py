@@ -160,9 +160,11 @@ class _Day:
                 await trio.sleep(seconds)
                 await self._simulator.set_rate(self._order.rate_per_s)
             case "outage":
-                exchange = self._rng.choice(EXCHANGES)
+                played = self._order.feeds
+                there = {feed.partition("_")[0] for feed in played}
+                exchange = self._rng.choice([one for one in EXCHANGES if one in there])
                 self._line.note("", f"{exchange} cuts its connections and refuses new ones")
-                feeds = [f"{exchange}_{kind}" for kind in ("spot", "futures")]
+                feeds = [feed for feed in played if feed.startswith(f"{exchange}_")]
                 plan = [Fault(feed=feed, kind="outage", seconds=seconds) for feed in feeds]
                 await self._simulator.give_faults(plan)
                 await trio.sleep(seconds)
@@ -213,7 +215,7 @@ async def run(order: Order) -> Outcome:
             daemon.start()
             line = Timeline(order, daemon)
             await daemon.until(is_subscribed, "subscribed")
-            line.note("begins", f"12 feeds, {order.rate_per_s:,} rows/s")
+            line.note("begins", f"{len(order.feeds)} feeds, {order.rate_per_s:,} rows/s")
             day = _Day(order, simulator, daemon, line)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(line.watch)

@@ -1,6 +1,6 @@
 """Retention on a small disk: 40 days and a listing of 35 days ago, at 60, 75, 88 and 96 %.
 
-Where one full disk is asked for it is the short form: 15 days, and one of 13 days ago.
+Where one full disk is asked for it is the short form: 10 smaller days, and a listing of 9 days ago.
 
 Old days go by age, then for the disk's sake, never below the floor; the listing's window, the
 events and the ledger stay; at 96 % the writers stop, rows wait in the spool and then in the
@@ -40,8 +40,6 @@ from pumpwatch.moments import iso_ns
 from pumpwatch.store.disk import Level, measure
 from pumpwatch.store.partitions import HOUR_NS, NS_PER_S
 
-VOLUME_MIB = 6144  # of which the server takes 1.6 GB at once, 16 MiB for each column it writes to
-ROWS_PER_HOUR = 27_000  # some 60 MB a day: five days are 5 % of the disk
 WINDOW_S = 20
 SPOOL_MIB = 256  # the least that settings allow
 LEVEL_S_MAX = 60.0
@@ -65,8 +63,10 @@ disk_max_mib = {spool_mib}
 
 
 class Plan(NamedTuple):
-    """How many days there are, and what goes when."""
+    """How many days there are, what goes when, and a disk of which five days are 5 %."""
 
+    volume_mib: int = 6144  # the server takes 1.6 GB at once, 16 MiB for each column it writes to
+    rows_per_hour: int = 27_000  # some 60 MB a day
     days: int = 40
     listing: int = 35  # days ago
     keep: int = 30
@@ -74,7 +74,9 @@ class Plan(NamedTuple):
     floor: int = 7
 
 
-SHORT = Plan(days=15, listing=13, keep=11, emergency=6, floor=3)
+SHORT = Plan(
+    volume_mib=4608, rows_per_hour=20_000, days=10, listing=9, keep=8, emergency=3, floor=2
+)
 
 
 async def run(order: Order) -> Outcome:
@@ -87,7 +89,7 @@ async def run(order: Order) -> Outcome:
         act = _Act(order, outcome, simulator, daemon, disk, plan)
         await act.prepare(seed)
         made = await trio.to_thread.run_sync(disk.rename, disk.with_name("made"))
-        with image_volume(disk, VOLUME_MIB):
+        with image_volume(disk, plan.volume_mib):
             try:
                 await trio.run_process(["cp", "-a", "--sparse=always", f"{made}/.", str(disk)])
                 shutil.rmtree(made)
@@ -149,7 +151,7 @@ class _Act:
         self.now_ns = SystemClock().wall_ns()
         listed_ns = day_of(self.now_ns, plan.listing)
         self.listing_ns = listed_ns + 12 * HOUR_NS + BURST_S // 2 * NS_PER_S
-        self.rows_per_day = 24 * ROWS_PER_HOUR
+        self.rows_per_day = 24 * plan.rows_per_hour
         self.figures: dict[str, Any] = {}
 
     async def prepare(self, seed: int) -> None:
@@ -158,7 +160,7 @@ class _Act:
         async with database_before(self.daemon.config) as sql:
             rows = await fill_days(
                 sql, day_of(self.now_ns, self.plan.days), day_of(self.now_ns, 0),
-                rows_per_hour=ROWS_PER_HOUR, seed=seed,
+                rows_per_hour=self.plan.rows_per_hour, seed=seed,
             )  # fmt: skip
             await add_listing(sql, self.listing_ns)
             await trio.sleep(PURGED_S)
@@ -274,7 +276,7 @@ class _Act:
             self.expect(False, f"{step}: other days than the last {days}: {odd}")
         from_ns = self.listing_ns - WINDOW_S * NS_PER_S
         to_ns = self.listing_ns + WINDOW_S * NS_PER_S
-        step_ns = BURST_S * NS_PER_S // ROWS_PER_HOUR
+        step_ns = BURST_S * NS_PER_S // self.plan.rows_per_hour
         rows = to_ns // step_ns - (from_ns - 1) // step_ns
         for table, count in (("event_trades", rows), ("listing_events", 1)):
             ((kept,),) = await ask(self.daemon, f"SELECT count() FROM {table}")
