@@ -20,6 +20,7 @@ from pumpwatch.config import AlertsConfig, Config
 from pumpwatch.health import judge
 from pumpwatch.moments import iso_ns
 from pumpwatch.standing import AlertStanding, Standing
+from pumpwatch.trust import system_roots
 
 log = structlog.get_logger()
 
@@ -245,7 +246,9 @@ class AlertDesk:
     # -- the heartbeat --------------------------------------------------------------------------
 
     async def _heartbeat_loop(self) -> None:
-        async with httpx.AsyncClient(timeout=SEND_S_MAX, trust_env=False) as client:
+        async with httpx.AsyncClient(
+            timeout=SEND_S_MAX, trust_env=False, verify=system_roots("http")
+        ) as client:
             while True:
                 await self.beat(client)
                 await trio.sleep(HEARTBEAT_S)

@@ -14,6 +14,7 @@ from pumpwatch.errors import ServerError, UsageError
 from pumpwatch.moments import iso_ns
 from pumpwatch.store.server import LOOPBACK, read_runtime
 from pumpwatch.store.window_model import WindowQuestion
+from pumpwatch.trust import trust_for
 
 ANSWER_S_MAX = 15.0
 
@@ -44,11 +45,11 @@ def _ask(config: Config, method: str, path: str, body: object) -> dict[str, Any]
     if not isinstance(port, int):
         raise ServerError(nobody)
     headers = {"authorization": f"Bearer {read_token(config)}"}
+    url = _address(config, port) + path
+    trust = _trust(config, url)
     try:
-        with httpx.Client(trust_env=False, timeout=ANSWER_S_MAX, verify=_trust(config)) as client:
-            answer = client.request(
-                method, _address(config, port) + path, json=body, headers=headers
-            )
+        with httpx.Client(trust_env=False, timeout=ANSWER_S_MAX, verify=trust) as client:
+            answer = client.request(method, url, json=body, headers=headers)
             document: dict[str, Any] = answer.json()
     except (httpx.HTTPError, ValueError) as error:
         raise ServerError(f"{nobody} ({type(error).__name__})") from None
@@ -67,10 +68,10 @@ def _address(config: Config, port: int) -> str:
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def _trust(config: Config) -> ssl.SSLContext | bool:
+def _trust(config: Config, url: str) -> ssl.SSLContext:
     """The daemon's own certificate and no other; it names the host that others use."""
     if config.dashboard.tls_certificate_file is None:
-        return True
+        return trust_for(url)
     path = config.path(config.dashboard.tls_certificate_file)
     try:
         context = ssl.create_default_context(cafile=str(path))

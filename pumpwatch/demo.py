@@ -30,11 +30,13 @@ from pumpwatch.sim.faults import Fault, Played
 from pumpwatch.sim.truth import META_FILE, load_truth
 from pumpwatch.store.embedded import hold_data_dir
 from pumpwatch.tally import FeedTally, compare, fetch_stored
+from pumpwatch.trust import trust_for
 
 SIM_START_S = 30.0
 SIM_END_S = 30.0
 SETTLE_S = 120.0  # for the last rows to be applied after the simulator stopped
 SHOW_S = 0.5
+ANSWER_S_MAX = 30.0  # of the simulator, to what it is told
 
 
 class Simulator:
@@ -78,46 +80,44 @@ class Simulator:
         """Where the simulator itself is asked: ``/control/boards``."""
         return self._url + path
 
+    async def ask(self, path: str, order: str | bytes | None = None) -> bytes:
+        """Its answer; with an order it is told to do something. Raises httpx.HTTPError."""
+        url = self.control_url(path)
+        async with httpx.AsyncClient(
+            trust_env=False, timeout=ANSWER_S_MAX, verify=trust_for(url)
+        ) as client:
+            method = "GET" if order is None else "POST"
+            answer = await client.request(method, url, content=order)
+            return answer.raise_for_status().content
+
     async def stats(self) -> dict[str, Any]:
         """What it sent so far: ``{"feeds": {name: {"delivered": rows, …}}, …}``."""
-        async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
-            answer: dict[str, Any] = (await client.get(f"{self._url}/control/stats")).json()
-            return answer
+        answer: dict[str, Any] = msgspec.json.decode(await self.ask("/control/stats"))
+        return answer
 
     async def stop_generating(self) -> None:
         """No new trades from now on; the sockets stay open."""
-        async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
-            await client.post(f"{self._url}/control/stop")
+        await self.ask("/control/stop", "")
 
     async def flush(self) -> None:
         """Write what of the truth is known so far; trading goes on."""
-        async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
-            (await client.post(f"{self._url}/control/flush")).raise_for_status()
+        await self.ask("/control/flush", "")
 
     async def set_rate(self, rows_per_s: float) -> None:
         """Trade so fast from now on, over all feeds."""
-        async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
-            answer = await client.post(f"{self._url}/control/rate", content=str(rows_per_s))
-            answer.raise_for_status()
+        await self.ask("/control/rate", str(rows_per_s))
 
     async def script_boards(self, actions: Sequence[dict[str, Any]]) -> None:
         """What the notice boards do from now on (sim/board_script.py)."""
-        async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
-            content = msgspec.json.encode(actions)
-            answer = await client.post(f"{self._url}/control/boards", content=content)
-            answer.raise_for_status()
+        await self.ask("/control/boards", msgspec.json.encode(actions))
 
-    async def give_faults(self, plan: Sequence[Fault]) -> None:
+    async def give_faults(self, plan: Sequence[Fault | dict[str, Any]]) -> None:
         """Play these faults; their times count from now on."""
-        async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
-            body = msgspec.json.encode(plan)
-            (await client.post(f"{self._url}/control/faults", content=body)).raise_for_status()
+        await self.ask("/control/faults", msgspec.json.encode(plan))
 
     async def played_faults(self) -> list[Played]:
         """Faults that have begun, and whom they hit."""
-        async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
-            answer = await client.get(f"{self._url}/control/faults")
-            return msgspec.json.decode(answer.content, type=list[Played])
+        return msgspec.json.decode(await self.ask("/control/faults"), type=list[Played])
 
     async def end(self) -> None:
         """End the process: from now on its truth is whole."""
@@ -253,7 +253,7 @@ async def _steer(
 async def _list_a_coin(daemon: Daemon, simulator: Simulator, seconds: int) -> None:
     await daemon.capturing.wait()
     await trio.sleep(demo_listing.notice_after_s(seconds))
-    await demo_listing.publish_notice(simulator.control_url)
+    await demo_listing.publish_notice(simulator.ask)
 
 
 async def _tell_page(daemon: Daemon, console: Console) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import httpx
 import msgspec
 import trio
 from rich.table import Table
@@ -55,13 +54,12 @@ def notice_after_s(seconds: int) -> float:
     return max(1.0, seconds - _side_s(seconds) - PROVEN_S)
 
 
-async def publish_notice(control_url: Callable[[str], str]) -> None:
-    """Put the notice on the simulated board; people buy. Raises httpx.HTTPError."""
+async def publish_notice(ask: Callable[[str, str], Awaitable[bytes]]) -> None:
+    """Have the simulator put the notice on its board; people buy. Raises httpx.HTTPError."""
     script = [{"board": "upbit", "do": "publish", "title": TITLE, "symbols": [COIN]}]
     orders = {"/control/boards": json.dumps(script), "/control/lift": COIN}
-    async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
-        for path, content in orders.items():
-            (await client.post(control_url(path), content=content)).raise_for_status()
+    for path, order in orders.items():
+        await ask(path, order)
 
 
 def bundle_of(config: Config) -> Path | None:

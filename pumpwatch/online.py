@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import re
-import ssl
 from collections.abc import Iterable, Sequence
 from email.utils import parsedate_to_datetime
 from statistics import median
@@ -23,6 +22,7 @@ from pumpwatch.config import Config
 from pumpwatch.dialling import ProxyRefusedError, address_of, open_tcp
 from pumpwatch.environment import Finding, State
 from pumpwatch.listing.looks import BITHUMB_PATH, MARKETS_PATH, UPBIT_PATH
+from pumpwatch.trust import system_roots
 from pumpwatch.venues import FEEDS
 from pumpwatch.venues.spec import FeedSpec
 from pumpwatch.version import VERSION
@@ -151,7 +151,7 @@ async def ask(door: Door, clock: Clock) -> Seen:
                 if parts.scheme in ("https", "wss"):
                     step = "tls"
                     secure = trio.SSLStream(
-                        stream, ssl.create_default_context(), server_hostname=host,
+                        stream, system_roots("socket"), server_hostname=host,
                         https_compatible=True,
                     )  # fmt: skip
                     await secure.do_handshake()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 import re
-import ssl
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from enum import Enum
@@ -22,6 +21,7 @@ import trio
 from pumpwatch.config import Config
 from pumpwatch.errors import VenueError
 from pumpwatch.log import HIDDEN, redact_text
+from pumpwatch.trust import system_roots
 from pumpwatch.turnstile import Priority, Turnstile
 
 if TYPE_CHECKING:
@@ -126,7 +126,6 @@ class RestClient:
         self._config = config
         self._rng = rng
         self._transport = transport
-        self._roots: ssl.SSLContext | None = None
         # By key of the Allowance and proxy (None: straight). Before and after each request httpcore
         # looks at all connections of a client: few of them where much is asked.
         self._clients: dict[tuple[str, str | None], httpx.AsyncClient] = {}
@@ -137,12 +136,10 @@ class RestClient:
         return self._clients[key, proxy_url]
 
     def _make_client(self, proxy_url: str | None) -> httpx.AsyncClient:
-        if self._roots is None:
-            self._roots = ssl.create_default_context()  # the system's, as the sockets use them
         return httpx.AsyncClient(
             transport=self._transport,
             proxy=proxy_url,
-            verify=self._roots,
+            verify=system_roots("http"),
             trust_env=False,
             follow_redirects=False,
             timeout=httpx.Timeout(IDLE_S_MAX, pool=None),

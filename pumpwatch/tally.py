@@ -10,6 +10,7 @@ import polars as pl
 
 from pumpwatch.errors import ServerError
 from pumpwatch.store.server import ServerAddress
+from pumpwatch.trust import trust_for
 
 EXPORT_TIMEOUT_S = 600.0
 KEY = ["feed", "symbol", "trade_id", "exchange_ns"]
@@ -59,6 +60,7 @@ async def fetch_stored(
         auth=httpx.BasicAuth(address.user, address.password),
         timeout=EXPORT_TIMEOUT_S,
         trust_env=False,
+        verify=trust_for(address.http_url),
     ) as client:
         try:
             answer = await client.get(

@@ -28,7 +28,7 @@ BASE = {
     "errors", "clock", "model", "config", "config_migration", "config_upkeep", "settings", "log",
     "metrics", "version",
     "rates", "balance", "budget", "capacity", "standing", "health", "health_line", "moments",
-    "spans", "whole_file", "log_file", "alert_rules", "alert_book", "alert_files",
+    "spans", "trust", "whole_file", "log_file", "alert_rules", "alert_book", "alert_files",
 }  # fmt: skip
 # Parts meet in the composition root (and in the verbs that run it), through model.py's Protocols.
 ROOTS = {

@@ -32,6 +32,7 @@ from pumpwatch.capture.tls import TlsStream
 from pumpwatch.dialling import ProxyRefusedError, address_of, open_tcp
 from pumpwatch.errors import FeedSilentError, VenueError
 from pumpwatch.model import Instrument
+from pumpwatch.trust import system_roots
 from pumpwatch.venues.spec import Target
 
 log = structlog.get_logger()
@@ -54,7 +55,7 @@ async def open_stream(url: str, proxy_url: str | None = None) -> tuple[trio.abc.
     transport = await open_tcp(name, port, proxy_url)
     if parts.scheme != "wss":
         return transport, host, resource
-    stream = TlsStream(transport, ssl.create_default_context(), name)
+    stream = TlsStream(transport, system_roots("socket"), name)
     try:
         await stream.do_handshake()
     except BaseException:

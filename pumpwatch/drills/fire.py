@@ -12,7 +12,6 @@ import signal
 from collections import Counter
 from typing import Any
 
-import httpx
 import msgspec
 import trio
 
@@ -183,9 +182,7 @@ class _Day:
 
     async def _list(self) -> None:
         notice = {"board": "upbit", "do": "publish", "late_s": LATE_S, "title": TITLE}
-        async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
-            url = self._simulator.control_url("/control/boards")
-            (await client.post(url, json=[notice])).raise_for_status()
+        await self._simulator.script_boards([notice])
         with trio.move_on_after(RECOVERY_S_MAX):
             while True:
                 found = await trio.to_thread.run_sync(list_bundles, self._daemon.config)

@@ -6,14 +6,12 @@ coin and no other; a feed that is called proven or covered has every trade that 
 
 from __future__ import annotations
 
-import json
 import random
 import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import httpx
 import polars as pl
 import trio
 
@@ -22,7 +20,6 @@ from pumpwatch.demo import Simulator
 from pumpwatch.drills.listing_script import Notice, make_notices
 from pumpwatch.drills.outcome import Order, Outcome
 from pumpwatch.drills.stage import DaemonProcess, is_subscribed, stage_of
-from pumpwatch.errors import DrillError
 from pumpwatch.listing.archive import FOLDER
 from pumpwatch.listing.bundle import EVENT, TRADES
 from pumpwatch.listing.certificate import Certificate, FeedProof
@@ -113,7 +110,7 @@ async def _play(
             if (name := _venue_symbol(meta[feed], coin))
         ]
         if plan:
-            await _post(simulator, "/control/faults", plan)
+            await simulator.give_faults(plan)
             outcome.figures["withheld"] = outcome.figures.get("withheld", 0) + len(plan)
         if number % KILLS_EVERY == KILLS_EVERY // 2 and notice.symbols:
             await trio.sleep_until(begun_s + notice.at_s + KILL_AFTER_S)
@@ -129,13 +126,6 @@ def _venue_symbol(facts: dict[str, Any], coin: str) -> str:
         if symbol == f"{coin}USDT":
             return str(name)
     return ""
-
-
-async def _post(simulator: Simulator, path: str, document: object) -> None:
-    async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
-        answer = await client.post(simulator.control_url(path), content=json.dumps(document))
-        if not answer.is_success:
-            raise DrillError(f"the simulator refuses {path}: {answer.status_code} {answer.text}")
 
 
 async def _settled(daemon: DaemonProcess, expected: set[str]) -> None:

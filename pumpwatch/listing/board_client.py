@@ -16,6 +16,7 @@ from pumpwatch.errors import VenueError
 from pumpwatch.listing.detector import Look
 from pumpwatch.listing.notices import NS
 from pumpwatch.listing.pace import read_http_date, read_retry_after
+from pumpwatch.trust import system_roots
 from pumpwatch.version import VERSION
 
 TIMEOUT_S = 10.0
@@ -50,6 +51,7 @@ def make_http(proxy_url: str | None = None) -> httpx.AsyncClient:
         timeout=TIMEOUT_S,
         follow_redirects=False,
         trust_env=False,
+        verify=system_roots("http"),
         proxy=proxy_url,
     )
 

@@ -5,7 +5,6 @@ It replays nothing and may lag the web page (LISTINGS 1.2), so it runs beside th
 
 from __future__ import annotations
 
-import ssl
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -30,6 +29,7 @@ from pumpwatch.listing.board_client import BoardRefusedError
 from pumpwatch.listing.detector import Look
 from pumpwatch.listing.notices import SocketNews, read_upbit_message
 from pumpwatch.listing.pace import read_retry_after
+from pumpwatch.trust import system_roots
 
 NAME = "upbit_socket"
 CONNECT_TIMEOUT_S = 15.0
@@ -123,8 +123,7 @@ async def _dial(url: str, proxy_url: str | None) -> tuple[trio.abc.Stream, str, 
             transport = await open_tcp(name, port, proxy_url)
             if parts.scheme != "wss":
                 return transport, host, resource
-            context = ssl.create_default_context()
-            stream = trio.SSLStream(transport, context, server_hostname=name)
+            stream = trio.SSLStream(transport, system_roots("socket"), server_hostname=name)
             try:
                 await stream.do_handshake()
             except BaseException:

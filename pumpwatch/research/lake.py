@@ -25,6 +25,7 @@ from pumpwatch.moments import iso_ns
 from pumpwatch.research.instance import Instance
 from pumpwatch.store.partitions import UNIT_CHARACTERS, span_of
 from pumpwatch.store.server import ServerAddress, running_address
+from pumpwatch.trust import trust_for
 from pumpwatch.whole_file import write_whole
 
 MANIFEST, LAYOUT = "manifest.json", 1
@@ -119,7 +120,9 @@ class Lake:
         looks = self._looks()
         waiting: deque[tuple[_Look, Future[pl.DataFrame] | None]] = deque()
         with (
-            httpx.Client(trust_env=False, timeout=EXPORT_S_MAX) as client,
+            httpx.Client(
+                trust_env=False, timeout=EXPORT_S_MAX, verify=trust_for(address.http_url)
+            ) as client,
             ThreadPoolExecutor(max_workers=1) as server,
         ):
 

@@ -12,6 +12,7 @@ import msgspec
 import trio
 
 from pumpwatch.store.server import ServerAddress
+from pumpwatch.trust import trust_for
 
 CLOSE_S_MAX = 1.0
 REQUEST_TIMEOUT_S = 60.0  # 100,000 rows take 0.2 s; a hanging server is noticed all the same
@@ -75,7 +76,7 @@ class IlpClient:
     def __init__(
         self,
         address: ServerAddress,
-        transport: Callable[[], httpx.AsyncBaseTransport] = httpx.AsyncHTTPTransport,
+        transport: Callable[[], httpx.AsyncBaseTransport] | None = None,
     ) -> None:
         self._address = address
         self._transport = transport
@@ -90,7 +91,8 @@ class IlpClient:
                 auth=self._sign,
                 timeout=REQUEST_TIMEOUT_S,
                 trust_env=False,
-                transport=self._transport(),
+                verify=trust_for(address.http_url),
+                transport=None if self._transport is None else self._transport(),
             )
         )
 

@@ -8,6 +8,7 @@ import trio
 from pumpwatch.errors import ServerError
 from pumpwatch.store.server import ServerAddress
 from pumpwatch.store.sql import Sql
+from pumpwatch.trust import trust_for
 
 PROBE_TIMEOUT_S = 5.0
 PROBE_AGAIN_S = 0.1
@@ -31,6 +32,7 @@ async def _probe_http(address: ServerAddress) -> None:
         auth=httpx.BasicAuth(address.user, address.password),
         timeout=PROBE_TIMEOUT_S,
         trust_env=False,
+        verify=trust_for(address.http_url),
     ) as client:
         try:
             answer = await client.get("/exec", params={"query": "select 1"})
