@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import trio
 import trustme
 from trio_websocket import ConnectionClosed, wrap_client_stream
@@ -32,11 +33,13 @@ from pumpwatch.capture.tls import TlsStream
 from pumpwatch.clock import SystemClock
 from pumpwatch.model import Record
 from pumpwatch.store.spool import Spool, run_spool
+from pumpwatch.trust import system_roots
 
 MIB = 1024 * 1024
 SEED = 20261125
 FLUSH_S = 0.01
 SYMBOLS = 100  # a connection
+CONTEXTS = 50
 # (feed, trades a message, connections, rows a connection)
 CASES = (
     ("binance_futures", 1, 8, 150_000),
@@ -170,6 +173,24 @@ def run_case(
             )  # fmt: skip
 
 
+def measure_contexts() -> None:
+    """What each connection would take, had it its own list of whom the system trusts."""
+    before_bytes, begun_s = psutil.Process().memory_info().rss, time.process_time()
+    contexts = [ssl.create_default_context() for _ in range(CONTEXTS)]
+    cpu_s = time.process_time() - begun_s
+    grown_mib = (psutil.Process().memory_info().rss - before_bytes) / MIB
+    del contexts
+    system_roots("socket")
+    begun_s = time.process_time()
+    for _ in range(CONTEXTS):
+        system_roots("socket")
+    shared_s = time.process_time() - begun_s
+    emit(
+        "tls", "a context of a connection's own", CONTEXTS, cpu_s, mib_each=grown_mib / CONTEXTS,
+        shared_us=round(shared_s / CONTEXTS * 1e6, 1),
+    )  # fmt: skip
+
+
 def main() -> None:
     """All cases."""
     arguments = argparse.ArgumentParser(description=__doc__)
@@ -177,6 +198,7 @@ def main() -> None:
     arguments.add_argument("--rounds", type=int, default=3)
     given = arguments.parse_args()
     emit_machine("tls")
+    measure_contexts()
     authority = trustme.CA()
     cores = sorted(os.sched_getaffinity(0))
     for case in CASES:
