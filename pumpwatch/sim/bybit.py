@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
 from typing import Any
 
 from pumpwatch.sim.digits import fixed, taken_apart
@@ -210,13 +211,18 @@ class Bybit(Venue):
             return self._wrong("symbol")
         most = RECENT_MAX[self.category]
         trades = self.market.tape.recent(instrument.index, request.number("limit", most, most))
+        ids = self.trade_ids(instrument, trades)
         return self._good([
-            {"execId": self.trade_id(instrument, trade), "symbol": instrument.venue_symbol,
+            {"execId": trade_id, "symbol": instrument.venue_symbol,
              "price": trade.entry.price_text, "size": trade.entry.quantity_text,
              "side": "Sell" if trade.entry.is_sell else "Buy", "time": str(trade.ns // 10**6),
              "isBlockTrade": False, "isRPITrade": False, "seq": str(trade.sequence)}
-            for trade in reversed(trades)
+            for trade_id, trade in zip(reversed(ids), reversed(trades), strict=True)
         ])  # fmt: skip
+
+    def trade_ids(self, instrument: Instrument, trades: Sequence[Trade]) -> list[str]:
+        """As ``trade_id``, of many at once."""
+        return [self.trade_id(instrument, trade) for trade in trades]
 
     def _instruments_page(self, request: Request) -> Answer:
         raise NotImplementedError
@@ -317,7 +323,12 @@ class BybitFutures(Bybit):
 
     def trade_id(self, instrument: Instrument, trade: Trade) -> str:
         """The UUID that the stream had."""
-        return trade.entry.trade_id or self.market.uuid_of(instrument.index, trade.row)
+        return self.trade_ids(instrument, [trade])[0]
+
+    def trade_ids(self, instrument: Instrument, trades: Sequence[Trade]) -> list[str]:
+        """Those of recorded trades are their own."""
+        made = self.market.uuids_of(instrument.index, [trade.row for trade in trades])
+        return [trade.entry.trade_id or one for trade, one in zip(trades, made, strict=True)]
 
     def _instruments_page(self, request: Request) -> Answer:
         """A page that begins where the cursor says."""

@@ -28,7 +28,7 @@ SHORT = {
     "retention": ["--count", "1", "--rate", "1000"],
     "console": ["--count", "1", "--rate", "500"],
     "listing": ["--count", "14", "--rate", "600"],
-    "fire": ["--count", "3", "--rate", "500"],
+    "fire": ["--count", "2", "--rate", "500"],
     "rollback": ["--count", "1", "--rate", "500"],
     "query": ["--count", "1", "--rate", "2000"],
     "stages": ["--count", "30", "--rate", "500"],
