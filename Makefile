@@ -17,7 +17,7 @@ help:
 	@echo "make check   formatting, lint, types"
 	@echo "make drills  the long forms of all drills: 300 kills, 1,000 damaged spools, 20 full disks"
 	@echo "make drills-full   the whole drill book and a soak of two hours, figures into docs/drills.md"
-	@echo "make drills-short  the short forms of all drills; CI plays most of them after the tests"
+	@echo "make drills-short  the short forms of all drills, as CI plays them after the tests"
 	@echo "make bench   every bench, figures into bench/RESULTS.md"
 	@echo "make instructions         instructions per row of each format against bench/instructions.tsv"
 	@echo "make instructions-update  rewrite that table"
@@ -58,7 +58,7 @@ RUN_PYTEST = $(PY) -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reord
 test: $(STAMP) $(EXTENSIONS) $(SERVER_CACHE)
 	$(RUN_PYTEST) $(PYTEST)
 
-# What CI runs beside the drills: the short form of asan, and the table of instructions.
+# What CI runs beside the tests: the short form of asan, and the table of instructions.
 test-c: $(STAMP) $(EXTENSIONS)
 	@$(MAKE) --no-print-directory asan PROFILE=brief
 	@$(MAKE) --no-print-directory instructions
@@ -88,10 +88,9 @@ drills-full: $(STAMP) $(EXTENSIONS)
 	$(PY) -m bench.drill_book build/drills.jsonl; cat build/drills.jsonl; exit $$failed
 
 # They wait most of their time: for faults to last, for holes to close, for alerts.
-DRILL_WORKERS ?= 3
-DRILL_MARKS ?= drill
+DRILL_WORKERS ?= 5
 drills-short: $(STAMP) $(EXTENSIONS) $(SERVER_CACHE)
-	$(PY) -m pytest -m "$(DRILL_MARKS)" -n $(DRILL_WORKERS) --dist load --maxschedchunk 1 \
+	$(PY) -m pytest -m drill -n $(DRILL_WORKERS) --dist load --maxschedchunk 1 \
 		--durations=0 --durations-min=1 -o faulthandler_timeout=0 \
 		tests/system/test_drills.py tests/system/test_secrets.py
 

@@ -24,12 +24,13 @@ ROOT_NEEDED = {"console", "disk", "retention", "backup", "rollback", "fire"}
 # Rates that leave a busy machine of two cores some air: the long forms (make drills) take more.
 # What takes longest begins first.
 SHORT = {
-    "backup": ["--count", "1", "--rate", "500"],
-    "retention": ["--count", "1", "--rate", "1000"],
-    "console": ["--count", "1", "--rate", "500"],
-    "listing": ["--count", "14", "--rate", "600"],
-    "fire": ["--count", "2", "--rate", "500"],
     "rollback": ["--count", "1", "--rate", "500"],
+    "soak": ["--count", "3", "--rate", "300"],
+    "console": ["--count", "1", "--rate", "500"],
+    "retention": ["--count", "1", "--rate", "1000"],
+    "backup": ["--count", "1", "--rate", "500"],
+    "fire": ["--count", "2", "--rate", "500"],
+    "listing": ["--count", "14", "--rate", "600"],
     "query": ["--count", "1", "--rate", "2000"],
     "stages": ["--count", "30", "--rate", "500"],
     "gaps": ["--count", "20", "--rate", "2000"],
@@ -40,7 +41,6 @@ SHORT = {
     "hybrid": ["--count", "20", "--rate", "2000"],
     "replace": ["--count", "8", "--rate", "4000"],
     "thinned": [],
-    "soak": ["--count", "3", "--rate", "300"],
     "outage": ["--count", "7", "--rate", "5000"],
     "crash": ["--count", "2", "--rate", "10000"],
     "shutdown": ["--count", "2", "--rate", "10000"],
@@ -56,11 +56,6 @@ SHORT = {
     "quarantine": ["--count", "5", "--rate", "2000"],
     "power": ["--count", "100"],
 }
-
-# Minutes each beside others: with them CI takes more than its 25 minutes; `make drills-short` plays
-# them with all others.
-DEAR = {"backup", "retention", "rollback", "console", "listing", "fire", "soak"}
-NAMES = [pytest.param(name, marks=[pytest.mark.dear] if name in DEAR else []) for name in SHORT]
 
 
 def drill(name: str, folder: Path, *options: str) -> tuple[int, dict[str, Any]]:
@@ -82,7 +77,7 @@ def test_every_drill_has_a_short_form() -> None:
     assert set(SHORT) == set(DRILLS)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SHORT)
 def test_nothing_is_lost_and_nothing_twice(name: str, tmp_path: Path) -> None:
     if name in ROOT_NEEDED and os.geteuid() != 0:
         pytest.skip("mounting a small disk needs root")
