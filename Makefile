@@ -33,11 +33,15 @@ prerequisites:
 	@$(PYTHON) -c 'import os, sysconfig, sys; sys.exit(not os.path.exists(os.path.join(sysconfig.get_paths()["include"], "Python.h")))' || { echo "make: Python's headers are missing: $(APT) install python3-dev"; exit 69; }
 	@command -v $${CC:-cc} >/dev/null || { echo "make: no C compiler: $(APT) install gcc"; exit 69; }
 
+# uv takes seconds where pip takes two minutes; it knows nothing of pip's settings, so pip comes after.
+PIP = $(PY) -m pip install --quiet --disable-pip-version-check
 $(STAMP): pyproject.toml | prerequisites
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	@echo "installing what pyproject.toml names into $(VENV) ..."
-	@$(PY) -m pip install --quiet --disable-pip-version-check "setuptools>=68,<90" "wheel>=0.42,<1" "cython>=3.2,<4" || { echo "make: pip could not install the build tools: is a package index reachable?"; exit 69; }
-	@$(PY) -m pip install --quiet --disable-pip-version-check --no-build-isolation -e ".[embedded,dev]" || { echo "make: pip could not install PumpWatch: see the lines above"; exit 69; }
+	@$(PIP) "setuptools>=68,<90" "wheel>=0.42,<1" "cython>=3.2,<4" || { echo "make: pip could not install the build tools: is a package index reachable?"; exit 69; }
+	@$(PIP) "uv>=0.9,<1" && $(VENV)/bin/uv pip install --quiet --native-tls --python $(PY) --no-build-isolation -e ".[embedded,dev]" \
+		|| { echo "make: uv could not install PumpWatch, pip tries"; $(PIP) --no-build-isolation -e ".[embedded,dev]"; } \
+		|| { echo "make: pip could not install PumpWatch: see the lines above"; exit 69; }
 	@touch $(STAMP) $(EXTENSIONS)
 
 $(EXTENSIONS): $(FAST) | $(STAMP)
@@ -125,7 +129,7 @@ asan: $(STAMP)
 	rm -rf build/asan && mkdir -p build/asan
 	git ls-files -z pumpwatch tests bench schema setup.py pyproject.toml | xargs -0 cp -p --parents -t build/asan
 	if [ -d build/cython ]; then mkdir build/asan/build && cp -a build/cython build/asan/build; fi  # the same C
-	cd build/asan && CFLAGS="$(SANITIZE)" PUMPWATCH_OPTIMIZE=-O1 $(abspath $(PY)) setup.py -q build_ext -i
+	cd build/asan && CFLAGS="$(SANITIZE)" PUMPWATCH_OPTIMIZE=-O0 $(abspath $(PY)) setup.py -q build_ext -i
 	cd build/asan && LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" PYTHONMALLOC=malloc \
 		ASAN_OPTIONS=detect_leaks=0:halt_on_error=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
 		$(abspath $(PY)) -m pytest tests/_fast tests/fuzz -q -p no:cacheprovider --hypothesis-profile=$(PROFILE) -o faulthandler_timeout=600 \

@@ -16,43 +16,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-import msgspec
-
+from bench.instruction_cases import CASES, ROWS, case_name, write_messages
 from bench.machine import emit
-from bench.messages import FORMS, MANY, Form, Stream
-from bench.roads import Road, chunks_of
 
 TABLE = Path(__file__).with_name("instructions.tsv")
 GROWTH_MAX = 0.10
-ROWS = 3000
-SYMBOLS = 200
-SEED = 1
 TIMEOUT_S = 1200  # a minute, but for a machine that is busy with drills
-CASES = [(form, count) for form in FORMS for count in ((1, MANY) if form.rows_max > 1 else (1,))]
-
-
-def case_name(form: Form, count: int) -> str:
-    """As the table has it."""
-    return f"{form.feed} {'one' if count == 1 else 'many'}"
-
-
-def write_messages(path: Path) -> None:
-    """What the driver sends down the roads: built here, where it costs nothing."""
-    chunks = [
-        chunks_of(list(Stream(form, SEED, SYMBOLS).messages(ROWS, count))) for form, count in CASES
-    ]
-    path.write_bytes(msgspec.msgpack.encode(chunks))
-
-
-def drive(path: Path) -> None:
-    """Runs under callgrind: every case once, one call of RowBuffer.take at the end of each."""
-    cases = msgspec.msgpack.decode(path.read_bytes(), type=list[list[bytes]])
-    for (form, _), chunks in zip(CASES, cases, strict=True):
-        road = Road(form, Stream(form, SEED, SYMBOLS))
-        for chunk in chunks:
-            road.feed(chunk)
-        assert road.rows.take()[1] == ROWS
-        road.check(ROWS)
 
 
 def c_name(module: str, method: str) -> str:
@@ -77,7 +46,7 @@ def count() -> dict[str, float]:
             valgrind, "--tool=callgrind", f"--callgrind-out-file={folder}/out",
             f"--toggle-collect={c_name('pumpwatch._fast.intake', 'feed')}",
             f"--dump-after={c_name('pumpwatch._fast.ilp', 'take')}",
-            sys.executable, "-m", "bench.instructions", "--drive", str(messages),
+            sys.executable, "-m", "bench.instruction_cases", str(messages),
         ]  # fmt: skip
         environment = os.environ | {"PYTHONHASHSEED": "0", "PYTHONMALLOC": "malloc"}
         done = subprocess.run(
@@ -125,11 +94,7 @@ def main() -> None:
     """Count, then compare or rewrite the table."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--update", action="store_true", help="rewrite instructions.tsv")
-    arguments.add_argument("--drive", type=Path, help=argparse.SUPPRESS)
     given = arguments.parse_args()
-    if given.drive:
-        drive(given.drive)
-        return
     figures = count()
     if given.update:
         lines = ["case\tinstructions_per_row", *(f"{n}\t{f:.0f}" for n, f in figures.items())]
