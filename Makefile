@@ -92,7 +92,7 @@ drills-full: $(STAMP) $(EXTENSIONS)
 	$(PY) -m bench.drill_book build/drills.jsonl; cat build/drills.jsonl; exit $$failed
 
 # They wait most of their time: for faults to last, for holes to close, for alerts.
-DRILL_WORKERS ?= 5
+DRILL_WORKERS ?= 4
 drills-short: $(STAMP) $(EXTENSIONS) $(SERVER_CACHE)
 	$(PY) -m pytest -m drill -n $(DRILL_WORKERS) --dist load --maxschedchunk 1 \
 		--durations=0 --durations-min=1 -o faulthandler_timeout=0 \

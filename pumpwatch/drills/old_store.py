@@ -27,7 +27,7 @@ INVERTED = "binance_spot"
 OTHER_SIDE = {"buy": "sell", "sell": "buy"}
 MS_NS = 1_000_000
 SIDE_NS = 10 * 10**9
-STANDING_S_MAX = 120.0
+STANDING_S_MAX = 300.0
 READ_MS, BESIDE_OTHERS = 500.0, 4
 SETTINGS = """
 [migration]

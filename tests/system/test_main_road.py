@@ -20,7 +20,7 @@ from pumpwatch.tally import compare, fetch_stored
 pytestmark = [pytest.mark.questdb, pytest.mark.slow]
 
 SEED = 20_261_125
-RATE = 20_000
+RATE = 10_000
 SECONDS = 20
 COLUMNS = ["feed", "symbol", "trade_id", "exchange_ns", "side", "price", "quantity"]
 
