@@ -17,7 +17,7 @@ help:
 	@echo "make check   formatting, lint, types"
 	@echo "make drills  the long forms of all drills: 300 kills, 1,000 damaged spools, 20 full disks"
 	@echo "make drills-full   the whole drill book and a soak of two hours, figures into docs/drills.md"
-	@echo "make drills-short  the short forms of all drills, as CI plays them after the tests"
+	@echo "make drills-short  the short forms of all drills; CI plays most of them after the tests"
 	@echo "make bench   every bench, figures into bench/RESULTS.md"
 	@echo "make instructions         instructions per row of each format against bench/instructions.tsv"
 	@echo "make instructions-update  rewrite that table"
@@ -34,14 +34,13 @@ prerequisites:
 	@command -v $${CC:-cc} >/dev/null || { echo "make: no C compiler: $(APT) install gcc"; exit 69; }
 
 # uv takes seconds where pip takes two minutes; it knows nothing of pip's settings, so pip comes after.
-PIP = $(PY) -m pip install --quiet --disable-pip-version-check
 $(STAMP): pyproject.toml | prerequisites
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	@echo "installing what pyproject.toml names into $(VENV) ..."
-	@$(PIP) "setuptools>=68,<90" "wheel>=0.42,<1" "cython>=3.2,<4" || { echo "make: pip could not install the build tools: is a package index reachable?"; exit 69; }
-	@$(PIP) "uv>=0.9,<1" && $(VENV)/bin/uv pip install --quiet --native-tls --python $(PY) --no-build-isolation -e ".[embedded,dev]" \
-		|| { echo "make: uv could not install PumpWatch, pip tries"; $(PIP) --no-build-isolation -e ".[embedded,dev]"; } \
-		|| { echo "make: pip could not install PumpWatch: see the lines above"; exit 69; }
+	@$(PY) -m pip install --quiet --disable-pip-version-check "setuptools>=68,<90" "wheel>=0.42,<1" "cython>=3.2,<4" || { echo "make: pip could not install the build tools: is a package index reachable?"; exit 69; }
+	@$(PY) -m pip install --quiet --disable-pip-version-check "uv>=0.9,<1" && $(VENV)/bin/uv pip install --quiet --native-tls --python $(PY) --no-build-isolation -e ".[embedded,dev]" \
+		|| { echo "make: uv could not install PumpWatch, pip tries"; \
+		$(PY) -m pip install --quiet --disable-pip-version-check --no-build-isolation -e ".[embedded,dev]" || { echo "make: pip could not install PumpWatch: see the lines above"; exit 69; }; }
 	@touch $(STAMP) $(EXTENSIONS)
 
 $(EXTENSIONS): $(FAST) | $(STAMP)
@@ -62,7 +61,7 @@ RUN_PYTEST = $(PY) -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reord
 test: $(STAMP) $(EXTENSIONS) $(SERVER_CACHE)
 	$(RUN_PYTEST) $(PYTEST)
 
-# What CI runs beside the tests: the short form of asan, and the table of instructions.
+# What CI runs beside the drills: the short form of asan, and the table of instructions.
 test-c: $(STAMP) $(EXTENSIONS)
 	@$(MAKE) --no-print-directory asan PROFILE=brief
 	@$(MAKE) --no-print-directory instructions
@@ -93,8 +92,9 @@ drills-full: $(STAMP) $(EXTENSIONS)
 
 # They wait most of their time: for faults to last, for holes to close, for alerts.
 DRILL_WORKERS ?= 4
+DRILL_MARKS ?= drill
 drills-short: $(STAMP) $(EXTENSIONS) $(SERVER_CACHE)
-	$(PY) -m pytest -m drill -n $(DRILL_WORKERS) --dist load --maxschedchunk 1 \
+	$(PY) -m pytest -m "$(DRILL_MARKS)" -n $(DRILL_WORKERS) --dist load --maxschedchunk 1 \
 		--durations=0 --durations-min=1 -o faulthandler_timeout=0 \
 		tests/system/test_drills.py tests/system/test_secrets.py
 

@@ -16,8 +16,8 @@ import trio
 from pumpwatch.store.embedded_files import find_java
 
 JAVA_MAJOR_MIN = 25
-# Most of a short-lived server's processor time goes into compiling itself as if it ran for days, and
-# into collecting its garbage twice when it has just started.
+# Most of a short-lived server's processor time goes into compiling itself as if it ran for days,
+# and into collecting its garbage twice when it has just started.
 QUICK_JAVA = "-XX:TieredStopAtLevel=1 -XX:+DisableExplicitGC"
 FILE = Path("build/server.aot")
 REQUESTS, ROWS = 20, 50

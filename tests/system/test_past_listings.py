@@ -40,7 +40,7 @@ SCRIPT = [
      "late_s": LATE_S},
     {"board": "upbit", "do": "edit", "key": "one", "at_s": 0.5},  # lifts it, and changes no time
 ]  # fmt: skip
-REFUSE = [{"board": "upbit", "do": "refuse", "status": 429, "retry_after_s": 1.0, "count": 2,
+REFUSE = [{"board": "upbit", "do": "refuse", "status": 429, "retry_after_s": 3.0, "count": 2,
            "path": "/api/v1/announcements"}]  # fmt: skip
 
 
