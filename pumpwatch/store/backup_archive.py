@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -18,7 +18,12 @@ from pumpwatch.store.backup_manifest import (
     TableCopy,
 )
 from pumpwatch.store.backup_objects import Objects, Stored
-from pumpwatch.store.checkpoint import DATABASE_FOLDER, Checkpoint, TableFiles
+from pumpwatch.store.checkpoint import (
+    DATABASE_FOLDER,
+    Checkpoint,
+    TableFiles,
+    newest_versions,
+)
 from pumpwatch.store.digest import Digest, digest, read_columns
 from pumpwatch.store.embedded_files import file_sha256
 from pumpwatch.store.pace import Pace
@@ -227,6 +232,7 @@ class Archive:
 
     async def _with_digests(self, table: TableCopy, checkpoint: Checkpoint) -> list[PartitionCopy]:
         before = {part.name: part for part in checkpoint.before.get(table.name, [])}
+        versions = checkpoint.versions.get(table.name, {})
         done = []
         for part in table.partitions:
             known = before.get(part.name)
@@ -236,10 +242,10 @@ class Archive:
                 part.digest is None
                 and known is not None
                 and part.rows == part.rows_max
-                and await self._is_still(table, part, known)
+                and await self._is_still(table, known, versions)
             ):
                 found = await self._live_digest(table.name, known)
-                if found is not None and not await self._is_still(table, part, known):
+                if found is not None and not await self._is_still(table, known, versions):
                     found = None
             done.append(part if found is None else msgspec.structs.replace(part, digest=found))
         return done
@@ -253,26 +259,21 @@ class Archive:
         )  # fmt: skip
         return found if found.rows == partition.rows else None
 
-    async def _is_still(self, table: TableCopy, part: PartitionCopy, before: Partition) -> bool:
+    async def _is_still(
+        self, table: TableCopy, before: Partition, versions: Mapping[str, int]
+    ) -> bool:
         """Whether the partition is what it was at the checkpoint: as many rows, no new version."""
         for now in await read_partitions(self._sql, table.name):
-            if now.name == part.name and now.rows == before.rows:
-                return await trio.to_thread.run_sync(self._same_versions, table.folder, part)
+            if now.name == before.name and now.rows == before.rows:
+                place = self._root / DATABASE_FOLDER / table.folder
+                found = await trio.to_thread.run_sync(_versions_of, place, before.name)
+                mine = {span: n for span, n in versions.items() if span.startswith(before.name)}
+                return found == mine
         return False
 
-    def _same_versions(self, folder: str, part: PartitionCopy) -> bool:
-        copied = newest_versions(Path(file.path).parent.name for file in part.files)
-        place = self._root / DATABASE_FOLDER / folder
-        return copied == newest_versions(path.name for path in place.glob(f"{part.name}*"))
 
-
-def newest_versions(folders: Iterable[str]) -> dict[str, int]:
-    """Of each span the highest number behind the point; -1 where there is none."""
-    found: dict[str, int] = {}
-    for folder in folders:
-        span, _, version = folder.partition(".")
-        found[span] = max(found.get(span, -1), int(version or -1))
-    return found
+def _versions_of(place: Path, partition: str) -> dict[str, int]:
+    return newest_versions(path.name for path in place.glob(f"{partition}*"))
 
 
 def make_manifest(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Protocol
@@ -80,6 +80,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     tables: tuple[TableFiles, ...]
     before: dict[str, list[Partition]]
     after: dict[str, list[Partition]]
+    versions: dict[str, dict[str, int]]  # by table and span, right before; see newest_versions
 
 
 async def is_open(sql: SqlAccess) -> bool:
@@ -126,6 +127,7 @@ async def _create(sql: SqlAccess, root: Path, hold: WriterHold, clock: Clock) ->
             held_s = trio.current_time()
             if position is None or (position and not await _is_quiet(sql)):
                 continue
+            versions = await trio.to_thread.run_sync(list_versions, root, dict(tables))
             before = await _count(sql, tables)
             await sql.execute("CHECKPOINT CREATE")
             after = await _count(sql, tables)
@@ -137,7 +139,7 @@ async def _create(sql: SqlAccess, root: Path, hold: WriterHold, clock: Clock) ->
         was_held = bool(position) and held_s < HOLD_S_MAX
         return Checkpoint(
             created_ns=created_ns, was_held=was_held, spool_position=position,
-            loose=loose, tables=files, before=before, after=after,
+            loose=loose, tables=files, before=before, after=after, versions=versions,
         )  # fmt: skip
     raise BackupError(
         f"backup: the database did not apply what it had taken within {QUIET_S_MAX:g} s, in"
@@ -188,6 +190,28 @@ def list_files(
         if folder.is_dir() and (database / folder.name).is_dir()
     ]
     return tuple(sorted(loose)), tuple(sorted(found, key=lambda table: table.folder))
+
+
+def list_versions(root: Path, tables: Mapping[str, str]) -> dict[str, dict[str, int]]:
+    """Of each of these tables (name -> folder) how its partitions' folders are called. Blocking.
+
+    The server writes a partition anew whose rows are replaced, and calls the folder by another
+    number: a look at the files after the writers go on would take that one for the checkpoint's.
+    """
+    database = root / DATABASE_FOLDER
+    return {
+        name: newest_versions(path.name for path in (database / folder).glob("[0-9]*"))
+        for name, folder in tables.items()
+    }
+
+
+def newest_versions(folders: Iterable[str]) -> dict[str, int]:
+    """Of each span the highest number behind the point; -1 where there is none."""
+    found: dict[str, int] = {}
+    for folder in folders:
+        span, _, version = folder.partition(".")
+        found[span] = max(found.get(span, -1), int(version or -1))
+    return found
 
 
 def _table_files(root: Path, folder: Path, name: str) -> TableFiles:

@@ -24,7 +24,9 @@ from pumpwatch.errors import (
     ServerError,
     UsageError,
 )
+from pumpwatch.moments import iso_ns
 from pumpwatch.store import backup as backup_module
+from pumpwatch.store import checkpoint as checkpoint_module
 from pumpwatch.store.backup import Backups, open_folder
 from pumpwatch.store.backup_archive import unchanged
 from pumpwatch.store.backup_folder import BackupFolder
@@ -274,6 +276,33 @@ async def test_rows_that_come_in_meanwhile_are_counted_on_both_sides(
     part = rig.folder.manifest(state.name).partitions()["trades", "2026-03-10T12"]
     assert part.rows_max == part.rows + 3
     assert part.digest is None
+
+
+async def test_rows_that_are_replaced_before_the_files_are_listed_are_no_difference(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Writers go on as soon as there is a checkpoint: the copy has the rows of before."""
+    listed = checkpoint_module.list_files
+
+    def replace_first(*arguments: object) -> object:
+        trio.from_thread.run(replace)
+        return listed(*arguments)  # type: ignore[arg-type]
+
+    async def replace() -> None:  # the same keys, other prices
+        await rig.sql.execute(
+            "INSERT INTO trades SELECT timestamp, exchange, market_type, symbol, side, price + 1,"
+            " quantity, trade_id, sequence_number, received_at, origin, kind FROM trades"
+            f" WHERE timestamp < {START_NS + HOUR_NS}"
+        )
+        await wait_applied(rig.sql, "trades")
+
+    monkeypatch.setattr(checkpoint_module, "list_files", replace_first)
+    state = await rig.backups(HeldWriter()).create()
+    assert (state.state, state.error) == (GOOD, "")
+    parts = rig.folder.manifest(state.name).partitions()
+    replaced = parts["trades", iso_ns(START_NS)[:13]]
+    assert (replaced.rows, replaced.rows_max, replaced.digest) == (60, 60, None)
+    assert parts["trades", iso_ns(START_NS + HOUR_NS)[:13]].digest is not None
 
 
 async def test_encrypted_backups_need_their_key(rig: Rig, tmp_path: Path) -> None:
