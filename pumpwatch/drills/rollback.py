@@ -203,10 +203,13 @@ class _Act:
         await trio.sleep_forever()
 
     async def _kill_again(self) -> None:
-        """The database is killed as often as it comes back."""
-        while True:
-            end_server(self._daemon)
-            await trio.sleep(0.2)
+        """The database is killed once in each check.
+
+        Each death doubles the daemon's pause before the next start: killed as often as it comes
+        back, it would still be away for a second step after the fault.
+        """
+        while True:  # noqa: ASYNC110 - another process
+            await trio.sleep(CHECK_S if end_server(self._daemon) else BETWEEN_S)
 
     async def _stall(self) -> None:
         """The database is stopped again and again: it answers, too late."""

@@ -58,9 +58,9 @@ SHORT = {
 }
 
 
-# Five minutes each beside others: with them CI takes more than its 25 minutes; `make drills-short`
+# Four minutes each beside others: with them CI takes more than its 25 minutes; `make drills-short`
 # plays them with all others.
-DEAR = {"backup", "rollback"}
+DEAR = {"backup", "rollback", "retention", "console", "listing"}
 NAMES = [pytest.param(name, marks=[pytest.mark.dear] if name in DEAR else []) for name in SHORT]
 
 

@@ -20,6 +20,7 @@ from pumpwatch.drills.verbs import say
 from pumpwatch.listing.bundle import KEPT, TRADES
 from pumpwatch.moments import iso_ns
 from pumpwatch.past_journal import Journal
+from pumpwatch.past_listings import JOURNAL
 from pumpwatch.tally import KEY
 from tests.system.venue_witness import subscribe_all
 
@@ -40,8 +41,10 @@ SCRIPT = [
      "late_s": LATE_S},
     {"board": "upbit", "do": "edit", "key": "one", "at_s": 0.5},  # lifts it, and changes no time
 ]  # fmt: skip
-REFUSE = [{"board": "upbit", "do": "refuse", "status": 429, "retry_after_s": 3.0, "count": 2,
-           "path": "/api/v1/announcements"}]  # fmt: skip
+REFUSED_S = 15.0  # so long the board answers nobody: the kill meets a backfill that has only begun
+REFUSE = [{"board": "upbit", "do": "refuse", "status": 429, "retry_after_s": 1.0,
+           "for_s": REFUSED_S, "path": "/api/v1/announcements"}]  # fmt: skip
+DONE_S_MAX = 120.0
 
 
 async def backfill(daemon: DaemonProcess, since_ns: int) -> Journal:
@@ -51,6 +54,11 @@ async def backfill(daemon: DaemonProcess, since_ns: int) -> Journal:
     )
     assert code == 0, text
     return msgspec.convert(rows[0] if isinstance(rows, list) else rows, Journal)
+
+
+def kept(daemon: DaemonProcess) -> Journal:
+    """The backfill as it stands on the disk."""
+    return msgspec.json.decode((daemon.data_dir / JOURNAL).read_bytes(), type=Journal)
 
 
 async def expect_rows(simulator: Simulator, journal: Journal, data_dir: Path) -> None:
@@ -113,10 +121,14 @@ async def test_a_listing_of_before_is_fetched_once_over_refusals_and_a_kill(tmp_
             daemon, "listings", "backfill", "--since", since, "--no-wait", within_s=60
         )
         assert code == 0, text
-        daemon.kill()  # wherever it stands
+        daemon.kill()
+        assert kept(daemon).state != "done"
         daemon.start()
         await daemon.until(is_subscribed, "subscribed again")
-        journal = await backfill(daemon, since_ns)
+        with trio.fail_after(DONE_S_MAX):  # it goes on by itself
+            while kept(daemon).state != "done":  # noqa: ASYNC110 - another process
+                await trio.sleep(0.2)
+        journal = kept(daemon)
         await expect_rows(simulator, journal, daemon.data_dir)
         assert [one.event.symbol for one in journal.events] == [COIN]
         (event,) = research.events(daemon.data_dir).filter(coin=COIN).to_dicts()
