@@ -111,7 +111,11 @@ class Simulator:
         """What the notice boards do from now on (sim/board_script.py)."""
         await self.ask("/control/boards", msgspec.json.encode(actions))
 
-    async def give_faults(self, plan: Sequence[Fault | dict[str, Any]]) -> None:
+    async def lift(self, coin: str) -> None:
+        """People buy it from now on."""
+        await self.ask("/control/lift", coin)
+
+    async def give_faults(self, plan: Sequence[Fault]) -> None:
         """Play these faults; their times count from now on."""
         await self.ask("/control/faults", msgspec.json.encode(plan))
 
@@ -253,7 +257,8 @@ async def _steer(
 async def _list_a_coin(daemon: Daemon, simulator: Simulator, seconds: int) -> None:
     await daemon.capturing.wait()
     await trio.sleep(demo_listing.notice_after_s(seconds))
-    await demo_listing.publish_notice(simulator.ask)
+    await simulator.script_boards([demo_listing.NOTICE])
+    await simulator.lift(demo_listing.COIN)
 
 
 async def _tell_page(daemon: Daemon, console: Console) -> None:

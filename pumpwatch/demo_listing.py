@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +20,10 @@ if TYPE_CHECKING:
     from pumpwatch.daemon import Daemon
 
 COIN = "INJ"  # every simulated venue has it, and no won market yet
-TITLE = f"인젝티브({COIN}) KRW 마켓 디지털 자산 추가"
+NOTICE = {
+    "board": "upbit", "do": "publish", "title": f"인젝티브({COIN}) KRW 마켓 디지털 자산 추가",
+    "symbols": [COIN],
+}  # fmt: skip
 ARGUMENTS = ("--pump", COIN, "--pump-share", "0.05")
 SIDE_S, SIDE_SHORT_S = 20, 5  # of the window; short where the demo is
 SHORT_S = 70
@@ -52,14 +54,6 @@ def _side_s(seconds: int) -> int:
 def notice_after_s(seconds: int) -> float:
     """When the notice is published: as late as lets its window be proven before the end."""
     return max(1.0, seconds - _side_s(seconds) - PROVEN_S)
-
-
-async def publish_notice(ask: Callable[[str, str], Awaitable[bytes]]) -> None:
-    """Have the simulator put the notice on its board; people buy. Raises httpx.HTTPError."""
-    script = [{"board": "upbit", "do": "publish", "title": TITLE, "symbols": [COIN]}]
-    orders = {"/control/boards": json.dumps(script), "/control/lift": COIN}
-    for path, order in orders.items():
-        await ask(path, order)
 
 
 def bundle_of(config: Config) -> Path | None:

@@ -2,7 +2,7 @@
 
 Reading them holds the event loop up for 40 ms and takes 0.8 MiB, and a daemon has a hundred
 connections (bench/RESULTS.md). A daemon runs for months: when the system's list changes it is read
-again, for whoever connects from then on.
+again, for sockets that are dialled and clients that are made from then on.
 """
 
 from __future__ import annotations

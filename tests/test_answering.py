@@ -47,12 +47,19 @@ def test_what_an_earlier_run_left_is_not_called_stored_before_it_is(tmp_path: Pa
     assert answers.applied_ns() == clock.now_ns - LATE_NS
 
 
-def test_what_was_brought_is_under_way_until_the_table_has_what_came_then(tmp_path: Path) -> None:
-    clock = SetClock()
-    daemon = make_daemon(clock, tmp_path)
+def caught_up(clock: SetClock, folder: Path) -> Answering:
+    """What an earlier run left is in the table."""
+    daemon = make_daemon(clock, folder)
     answers = Answering(daemon)
     daemon.watch.is_answering, answers.left = True, LEFT
     daemon.watch.applied[TRADES] = LEFT
+    return answers
+
+
+def test_what_was_brought_is_under_way_until_the_table_has_what_came_then(tmp_path: Path) -> None:
+    clock = SetClock()
+    answers = caught_up(clock, tmp_path)
+    daemon = answers._daemon
     clock.now_ns += 20 * SECOND_NS
     hole = Gap(gap_id="1", opened_ns=1, exchange="okx", market_type="spot", symbol="A", cause="cut")
     brought = msgspec.structs.replace(hole, state="filled", filled_rows=3)
@@ -74,13 +81,10 @@ def test_what_was_brought_is_under_way_until_the_table_has_what_came_then(tmp_pa
 
 def test_what_is_in_the_table_is_forgotten_though_nobody_asks(tmp_path: Path) -> None:
     clock = SetClock()
-    daemon = make_daemon(clock, tmp_path)
-    answers = Answering(daemon)
-    daemon.watch.is_answering, answers.left = True, LEFT
-    daemon.watch.applied[TRADES] = LEFT
+    answers = caught_up(clock, tmp_path)
     hole = Gap(gap_id="1", opened_ns=1, exchange="okx", market_type="spot", symbol="A",
                cause="cut", state="filled")  # fmt: skip
-    daemon.spool.visible_marks.clear()
+    answers._daemon.spool.visible_marks.clear()
     for _ in range(100):
         answers.write_gaps([hole])
         clock.now_ns += SECOND_NS

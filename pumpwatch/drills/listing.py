@@ -24,6 +24,7 @@ from pumpwatch.listing.archive import FOLDER
 from pumpwatch.listing.bundle import EVENT, TRADES
 from pumpwatch.listing.certificate import Certificate, FeedProof
 from pumpwatch.listing.verify import read_certificate, verify_bundle
+from pumpwatch.sim.faults import Fault
 from pumpwatch.sim.truth import load_truth
 from pumpwatch.store.readonly import reading
 from pumpwatch.store.server import running_address
@@ -104,7 +105,7 @@ async def _play(
     for number, notice in enumerate(notices):
         await trio.sleep_until(begun_s + max(0.0, notice.at_s - 1.0))
         plan = [
-            {"feed": feed, "kind": "withhold", "symbol": name, "rows": notice.withheld}
+            Fault(feed=feed, kind="withhold", symbol=name, rows=notice.withheld)
             for feed in notice.withheld_feeds
             for coin in notice.symbols
             if (name := _venue_symbol(meta[feed], coin))

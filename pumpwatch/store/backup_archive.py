@@ -22,7 +22,7 @@ from pumpwatch.store.checkpoint import (
     DATABASE_FOLDER,
     Checkpoint,
     TableFiles,
-    newest_versions,
+    partition_versions,
 )
 from pumpwatch.store.digest import Digest, digest, read_columns
 from pumpwatch.store.embedded_files import file_sha256
@@ -266,14 +266,10 @@ class Archive:
         for now in await read_partitions(self._sql, table.name):
             if now.name == before.name and now.rows == before.rows:
                 place = self._root / DATABASE_FOLDER / table.folder
-                found = await trio.to_thread.run_sync(_versions_of, place, before.name)
+                found = await trio.to_thread.run_sync(partition_versions, place, before.name)
                 mine = {span: n for span, n in versions.items() if span.startswith(before.name)}
                 return found == mine
         return False
-
-
-def _versions_of(place: Path, partition: str) -> dict[str, int]:
-    return newest_versions(path.name for path in place.glob(f"{partition}*"))
 
 
 def make_manifest(

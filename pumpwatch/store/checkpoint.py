@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Protocol
@@ -38,7 +38,7 @@ HOLD_TRIES = 5
 RETRY_PAUSE_S = 5.0
 RELEASE_S_MAX = 30.0
 WAL_FOLDER = re.compile(r"wal\d+")
-PARTITION_FOLDER = re.compile(r"(?P<span>\d{4}[-\dTW]*)(?:\.\d+)?")
+PARTITION_FOLDER = re.compile(r"(?P<span>\d{4}[-\dTW]*)(?:\.(?P<version>\d+))?")
 
 
 class WriterHold(Protocol):
@@ -80,7 +80,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     tables: tuple[TableFiles, ...]
     before: dict[str, list[Partition]]
     after: dict[str, list[Partition]]
-    versions: dict[str, dict[str, int]]  # by table and span, right before; see newest_versions
+    versions: dict[str, dict[str, int]]  # by table and span, right before; see partition_versions
 
 
 async def is_open(sql: SqlAccess) -> bool:
@@ -199,18 +199,20 @@ def list_versions(root: Path, tables: Mapping[str, str]) -> dict[str, dict[str, 
     number: a look at the files after the writers go on would take that one for the checkpoint's.
     """
     database = root / DATABASE_FOLDER
-    return {
-        name: newest_versions(path.name for path in (database / folder).glob("[0-9]*"))
-        for name, folder in tables.items()
-    }
+    return {name: partition_versions(database / folder) for name, folder in tables.items()}
 
 
-def newest_versions(folders: Iterable[str]) -> dict[str, int]:
-    """Of each span the highest number behind the point; -1 where there is none."""
+def partition_versions(folder: Path, partition: str = "") -> dict[str, int]:
+    """Of each span the highest number behind the point; -1 where there is none. Blocking.
+
+    ``partition``: only of this one, and of the parts of it where the server has split it.
+    """
     found: dict[str, int] = {}
-    for folder in folders:
-        span, _, version = folder.partition(".")
-        found[span] = max(found.get(span, -1), int(version or -1))
+    for path in folder.glob(f"{partition}*"):
+        match = PARTITION_FOLDER.fullmatch(path.name)
+        if match is not None:
+            span, version = match["span"], int(match["version"] or -1)
+            found[span] = max(found.get(span, -1), version)
     return found
 
 

@@ -57,7 +57,6 @@ SHORT = {
     "power": ["--count", "100"],
 }
 
-
 # Four minutes each beside others: with them CI takes more than its 25 minutes; `make drills-short`
 # plays them with all others.
 DEAR = {"backup", "rollback", "retention", "console", "listing"}
