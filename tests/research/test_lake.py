@@ -100,6 +100,7 @@ async def test_a_lake_is_the_table_and_a_second_run_writes_what_changed(
     assert [one.written for one in Lake(folder, config).sync()] == [False, True, False]
     # What retention drops stays.
     await empty_database.execute(f"ALTER TABLE trades DROP PARTITION LIST '{again[0].hour}'")
+    await wait_applied(empty_database, "trades")
     assert [one.hour for one in Lake(folder, config).sync()] == [again[1].hour, again[2].hour]
     assert len(held(folder)) == sum(one.rows for one in done)
 
