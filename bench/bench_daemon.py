@@ -27,8 +27,9 @@ from pumpwatch import log
 from pumpwatch.clock import SystemClock
 from pumpwatch.config import in_folder, load_config
 from pumpwatch.daemon import Daemon
-from pumpwatch.demo import Simulator, run_and_tally, run_simulator
+from pumpwatch.demo import run_and_tally
 from pumpwatch.rates import LagHistogram
+from pumpwatch.sim.process import Simulator, run_simulator
 from pumpwatch.store.embedded import hold_data_dir
 
 SAMPLE_S = 0.2

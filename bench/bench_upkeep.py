@@ -32,7 +32,6 @@ from pumpwatch import log
 from pumpwatch.clock import SystemClock
 from pumpwatch.config import Config, QuestdbConfig
 from pumpwatch.config_upkeep import BackupConfig
-from pumpwatch.demo import Simulator, run_simulator
 from pumpwatch.drills.months import SYMBOL, database_before, day_of, fill_days
 from pumpwatch.drills.outcome import Outcome
 from pumpwatch.drills.reckoning import pending, reckon
@@ -47,6 +46,7 @@ from pumpwatch.drills.stage import (
 )
 from pumpwatch.drills.verbs import say
 from pumpwatch.rates import LAG_BUCKETS_S
+from pumpwatch.sim.process import Simulator, run_simulator
 from pumpwatch.standing import HistogramStanding
 from pumpwatch.store.backup import Backups
 from pumpwatch.store.backup_manifest import State

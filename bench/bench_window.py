@@ -32,8 +32,8 @@ from pumpwatch import log
 from pumpwatch.clock import SystemClock
 from pumpwatch.config import Config, in_folder, load_config
 from pumpwatch.daemon import Daemon
-from pumpwatch.demo import run_simulator
 from pumpwatch.rates import TimesBySource
+from pumpwatch.sim.process import run_simulator
 from pumpwatch.store.embedded import hold_data_dir, run_server
 from pumpwatch.store.partitions import wait_applied
 from pumpwatch.store.schema import apply_schema

@@ -12,8 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pumpwatch.demo import Simulator
 from pumpwatch.drills.stage import DaemonProcess
+from pumpwatch.sim.process import Simulator
 from pumpwatch.store.scratch_server import SERVER_FOLDER
 from pumpwatch.store.server_process import find_leftovers
 

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from pumpwatch import online
 from pumpwatch.clock import SystemClock
 from pumpwatch.config import FEED_NAMES, Config, FeedConfig
-from pumpwatch.demo import run_simulator
 from pumpwatch.online import (
     Door,
     Seen,
@@ -25,6 +24,7 @@ from pumpwatch.online import (
     judge_clock,
     judge_seen,
 )
+from pumpwatch.sim.process import run_simulator
 from tests.connect_proxy import connect_proxy
 
 BINANCE_451 = (

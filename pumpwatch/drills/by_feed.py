@@ -10,9 +10,9 @@ import signal
 
 import trio
 
-from pumpwatch.demo import Simulator
 from pumpwatch.drills.outcome import Order, Outcome
 from pumpwatch.drills.stage import DaemonProcess, settle
+from pumpwatch.sim.process import Simulator
 from pumpwatch.store.server import running_address
 from pumpwatch.tally import compare, fetch_stored
 

@@ -22,7 +22,6 @@ import msgspec
 import trio
 
 from pumpwatch.clock import SystemClock
-from pumpwatch.demo import Simulator
 from pumpwatch.drills.disk import SPOOL_MIB, ballast, volume
 from pumpwatch.drills.outcome import Order, Outcome
 from pumpwatch.drills.reckoning import reckon
@@ -32,6 +31,7 @@ from pumpwatch.environment import read_runtime
 from pumpwatch.health import FEED_SILENT_S_MAX
 from pumpwatch.moments import iso_ns
 from pumpwatch.seat import LOOK_S
+from pumpwatch.sim.process import Simulator
 from pumpwatch.store.embedded import ServerHandle
 from pumpwatch.store.server import running_address
 from pumpwatch.store.sql import Sql

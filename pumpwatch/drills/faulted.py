@@ -13,13 +13,13 @@ import msgspec
 import polars as pl
 import trio
 
-from pumpwatch.demo import Simulator
 from pumpwatch.drills.holes import BY_ID, Holes, judge_holes
 from pumpwatch.drills.outcome import Order, Outcome
 from pumpwatch.drills.stage import GOES_ON, DaemonProcess, is_subscribed, settle, stage_of
 from pumpwatch.drills.told import read_ledger, settle_holes
 from pumpwatch.model import Gap
 from pumpwatch.sim.faults import Fault, Played
+from pumpwatch.sim.process import Simulator
 from pumpwatch.sim.truth import load_truth
 from pumpwatch.store.server import running_address
 from pumpwatch.tally import fetch_stored

@@ -17,7 +17,6 @@ import trio
 
 from pumpwatch.alert_files import AlertFiles
 from pumpwatch.config import EXCHANGES
-from pumpwatch.demo import Simulator
 from pumpwatch.demo_listing import COIN
 from pumpwatch.drills.disk import filled
 from pumpwatch.drills.fire_plan import DAY, Trouble
@@ -29,6 +28,7 @@ from pumpwatch.drills.stage import GOES_ON, DaemonProcess, end_server, is_subscr
 from pumpwatch.drills.told import judge_feeds, read_ledger, settle_holes
 from pumpwatch.listing_verbs import check, list_bundles
 from pumpwatch.sim.faults import Fault
+from pumpwatch.sim.process import Simulator
 
 PUMP_TIMES = 20
 VOLUME_MIB = 6144

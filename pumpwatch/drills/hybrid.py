@@ -14,7 +14,6 @@ import trio
 
 from pumpwatch.clock import SystemClock
 from pumpwatch.daemon_client import ask_window
-from pumpwatch.demo import Simulator
 from pumpwatch.drills.by_feed import reckon_by_feed
 from pumpwatch.drills.outcome import Order, Outcome
 from pumpwatch.drills.stage import DaemonProcess, is_subscribed, stage_of
@@ -22,6 +21,7 @@ from pumpwatch.drills.timing import quantiles_ms
 from pumpwatch.drills.trace import MemoryTrace
 from pumpwatch.moments import iso_ns
 from pumpwatch.rates import TimesBySource
+from pumpwatch.sim.process import Simulator
 from pumpwatch.store.server import running_address
 from pumpwatch.store.sql import Sql
 from pumpwatch.store.window_model import WindowQuestion

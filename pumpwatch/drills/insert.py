@@ -13,11 +13,11 @@ from typing import Any
 import psutil
 import trio
 
-from pumpwatch.demo import Simulator
 from pumpwatch.drills.by_feed import reckon_by_feed
 from pumpwatch.drills.outcome import Order, Outcome
 from pumpwatch.drills.stage import DaemonProcess, applied_rows, is_subscribed, parsed_rows, stage_of
 from pumpwatch.drills.trace import MemoryTrace
+from pumpwatch.sim.process import Simulator
 from pumpwatch.store.server_process import PidFile
 
 APPLIED_PER_S_MIN = 50_000

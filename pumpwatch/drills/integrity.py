@@ -13,13 +13,13 @@ import trio
 
 from pumpwatch.clock import SystemClock
 from pumpwatch.config import FEED_NAMES
-from pumpwatch.demo import Simulator
 from pumpwatch.drills.outcome import Order, Outcome
 from pumpwatch.drills.stage import GOES_ON, DaemonProcess, is_subscribed, stage_of
 from pumpwatch.drills.told import judge_feeds, read_ledger, settle_holes
 from pumpwatch.drills.verbs import say
 from pumpwatch.moments import iso_ns
 from pumpwatch.sim.faults import Fault
+from pumpwatch.sim.process import Simulator
 from pumpwatch.store.partitions import wait_applied
 from pumpwatch.store.server import running_address
 from pumpwatch.store.sql import Sql

@@ -16,7 +16,6 @@ import polars as pl
 import trio
 
 from pumpwatch.config import FEED_NAMES
-from pumpwatch.demo import Simulator
 from pumpwatch.drills.listing_script import Notice, make_notices
 from pumpwatch.drills.outcome import Order, Outcome
 from pumpwatch.drills.stage import DaemonProcess, is_subscribed, stage_of
@@ -25,6 +24,7 @@ from pumpwatch.listing.bundle import EVENT, TRADES
 from pumpwatch.listing.certificate import Certificate, FeedProof
 from pumpwatch.listing.verify import read_certificate, verify_bundle
 from pumpwatch.sim.faults import Fault
+from pumpwatch.sim.process import Simulator
 from pumpwatch.sim.truth import load_truth
 from pumpwatch.store.readonly import reading
 from pumpwatch.store.server import running_address

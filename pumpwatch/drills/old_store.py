@@ -16,10 +16,10 @@ import msgspec
 import polars as pl
 import trio
 
-from pumpwatch.demo import Simulator
 from pumpwatch.drills.stage import DaemonProcess
 from pumpwatch.errors import DrillError
 from pumpwatch.migrate_verbs import FOLDER, STATUS_FILE
+from pumpwatch.sim.process import Simulator
 
 # Sizes are coins, names are ours: nothing has to be known to write a file of theirs.
 READ_FEEDS = ("binance_spot", "bybit_spot", "bybit_futures", "kucoin_spot", "gate_spot")

@@ -14,13 +14,13 @@ import trio
 
 from pumpwatch.clock import SystemClock
 from pumpwatch.daemon_client import ask_window
-from pumpwatch.demo import Simulator
 from pumpwatch.drills.by_feed import reckon_by_feed
 from pumpwatch.drills.outcome import Order, Outcome
 from pumpwatch.drills.reckoning import pending
 from pumpwatch.drills.stage import DaemonProcess, is_subscribed, stage_of
 from pumpwatch.drills.trace import MemoryTrace
 from pumpwatch.errors import ServerError
+from pumpwatch.sim.process import Simulator
 from pumpwatch.store.window_model import WindowQuestion
 
 # (name, times the calm rate, times the count)

@@ -9,12 +9,12 @@ from typing import Any
 import polars as pl
 import trio
 
-from pumpwatch.demo import Simulator
 from pumpwatch.drills.covered import uncovered
 from pumpwatch.drills.outcome import Outcome
 from pumpwatch.drills.stage import DaemonProcess, settle
 from pumpwatch.drills.verdict import Kill, Verdict, judge
 from pumpwatch.model import Gap
+from pumpwatch.sim.process import Simulator
 from pumpwatch.store.gap_rows import COLUMNS, read_gap
 from pumpwatch.store.server import running_address
 from pumpwatch.store.sql import Sql

@@ -9,10 +9,10 @@ from __future__ import annotations
 import trio
 
 from pumpwatch.config import FEED_NAMES
-from pumpwatch.demo import run_simulator
 from pumpwatch.drills.by_feed import reckon_by_feed
 from pumpwatch.drills.outcome import Order, Outcome
 from pumpwatch.drills.stage import daemon_process, is_subscribed
+from pumpwatch.sim.process import run_simulator
 
 ROWS_MIN = 50_000
 

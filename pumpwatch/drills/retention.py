@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 import trio
 
 from pumpwatch.clock import SystemClock
-from pumpwatch.demo import Simulator
 from pumpwatch.drills.months import (
     BURST_S,
     SYMBOL,
@@ -37,6 +36,7 @@ from pumpwatch.drills.stage import DaemonProcess, is_subscribed, parsed_rows, st
 from pumpwatch.drills.verbs import say
 from pumpwatch.errors import DrillError
 from pumpwatch.moments import iso_ns
+from pumpwatch.sim.process import Simulator
 from pumpwatch.store.disk import Level, measure
 from pumpwatch.store.partitions import HOUR_NS, NS_PER_S
 

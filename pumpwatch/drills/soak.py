@@ -17,7 +17,6 @@ import polars as pl
 import trio
 
 from pumpwatch.clock import SystemClock
-from pumpwatch.demo import Simulator
 from pumpwatch.drills.covered import ENDLESS_NS, SAYS_MISSING
 from pumpwatch.drills.outcome import Order, Outcome
 from pumpwatch.drills.soak_plan import Step, plan_soak
@@ -27,6 +26,7 @@ from pumpwatch.drills.told import judge_feeds, read_ledger, settle_holes
 from pumpwatch.drills.trace import PROCESSES, SAMPLE_S, MemoryTrace, growth_of
 from pumpwatch.model import Gap
 from pumpwatch.sim.faults import Fault
+from pumpwatch.sim.process import Simulator
 from pumpwatch.store.server import running_address
 from pumpwatch.store.sql import Sql
 

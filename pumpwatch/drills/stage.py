@@ -19,10 +19,10 @@ import trio
 
 from pumpwatch.clock import SystemClock
 from pumpwatch.config import FEED_NAMES, Config, QuestdbConfig, load_config
-from pumpwatch.demo import Simulator, run_simulator
 from pumpwatch.drills.outcome import Order
 from pumpwatch.drills.proxy import FaultProxy, run_proxy
 from pumpwatch.errors import DrillError
+from pumpwatch.sim.process import Simulator, run_simulator
 from pumpwatch.status import STATUS_FILE
 from pumpwatch.store.embedded import ServerHandle, run_server
 from pumpwatch.store.server import ServerAddress

@@ -12,7 +12,6 @@ import random
 import trio
 
 from pumpwatch.config import FEED_NAMES
-from pumpwatch.demo import Simulator, run_simulator
 from pumpwatch.drills.by_feed import reckon_by_feed
 from pumpwatch.drills.outcome import Order, Outcome
 from pumpwatch.drills.stage import (
@@ -22,6 +21,7 @@ from pumpwatch.drills.stage import (
     simulator_arguments,
 )
 from pumpwatch.sim.faults import LATE_S_MAX, Fault
+from pumpwatch.sim.process import Simulator, run_simulator
 
 OFFSETS_S = (-1.3, 1.3)
 LATE_EVERY_S = 0.5

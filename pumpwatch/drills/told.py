@@ -11,12 +11,12 @@ from typing import Any
 import polars as pl
 import trio
 
-from pumpwatch.demo import Simulator
 from pumpwatch.drills.holes import Holes, judge_holes
 from pumpwatch.drills.outcome import Order, Outcome
 from pumpwatch.drills.stage import SETTLE_S_MAX, DaemonProcess, settle
 from pumpwatch.model import Gap
 from pumpwatch.sim.faults import Played
+from pumpwatch.sim.process import Simulator
 from pumpwatch.sim.truth import load_truth
 from pumpwatch.store.gap_rows import SELECT_SQL, read_gap
 from pumpwatch.store.readonly import query

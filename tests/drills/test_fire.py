@@ -10,11 +10,11 @@ import pytest
 import trio
 
 from pumpwatch.alert_files import FOLDER
-from pumpwatch.demo import Simulator
 from pumpwatch.drills.fire import SAID_EVERY_S, Timeline
 from pumpwatch.drills.fire_plan import DAY
 from pumpwatch.drills.outcome import Order
 from pumpwatch.drills.stage import DaemonProcess
+from pumpwatch.sim.process import Simulator
 
 
 @pytest.fixture

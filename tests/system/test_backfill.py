@@ -17,10 +17,10 @@ import trio
 from pumpwatch.clock import SystemClock
 from pumpwatch.config import FEED_NAMES, Config, in_folder
 from pumpwatch.daemon_client import act
-from pumpwatch.demo import Simulator, run_simulator
 from pumpwatch.drills.stage import DaemonProcess, daemon_process
 from pumpwatch.errors import EXIT_GOOD
 from pumpwatch.moments import parse_iso_ns
+from pumpwatch.sim.process import Simulator, run_simulator
 from pumpwatch.store.gap_rows import read_gaps
 from pumpwatch.store.server import running_address
 from pumpwatch.tally import KEY, compare, fetch_stored

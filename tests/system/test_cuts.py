@@ -15,9 +15,9 @@ import trio
 from trio_websocket import ConnectionClosed, open_websocket_url
 
 from pumpwatch.clock import SystemClock
-from pumpwatch.demo import Simulator, run_simulator
 from pumpwatch.drills.stage import DaemonProcess, daemon_process
 from pumpwatch.errors import EXIT_GOOD
+from pumpwatch.sim.process import Simulator, run_simulator
 from pumpwatch.store.gap_rows import read_gaps
 from pumpwatch.store.readonly import query
 from pumpwatch.store.server import running_address

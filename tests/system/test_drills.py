@@ -57,11 +57,6 @@ SHORT = {
     "power": ["--count", "100"],
 }
 
-# Four minutes each beside others: with them CI takes more than its 25 minutes; `make drills-short`
-# plays them with all others.
-DEAR = {"backup", "rollback", "retention", "console", "listing"}
-NAMES = [pytest.param(name, marks=[pytest.mark.dear] if name in DEAR else []) for name in SHORT]
-
 
 def drill(name: str, folder: Path, *options: str) -> tuple[int, dict[str, Any]]:
     """Exit code and JSON line of ``pumpwatch drill``."""
@@ -82,7 +77,7 @@ def test_every_drill_has_a_short_form() -> None:
     assert set(SHORT) == set(DRILLS)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SHORT)
 def test_nothing_is_lost_and_nothing_twice(name: str, tmp_path: Path) -> None:
     if name in ROOT_NEEDED and os.geteuid() != 0:
         pytest.skip("mounting a small disk needs root")

@@ -11,9 +11,9 @@ import trio
 from polars.testing import assert_frame_equal
 
 from pumpwatch.config import FEED_NAMES
-from pumpwatch.demo import Simulator, run_simulator
 from pumpwatch.drills.stage import DaemonProcess, applied_rows, daemon_process, is_subscribed
 from pumpwatch.errors import EXIT_GOOD
+from pumpwatch.sim.process import Simulator, run_simulator
 from pumpwatch.store.server import running_address
 from pumpwatch.tally import compare, fetch_stored
 

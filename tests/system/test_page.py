@@ -14,9 +14,9 @@ import pytest
 import trio
 from playwright.sync_api import Page, expect
 
-from pumpwatch.demo import Simulator, run_simulator
 from pumpwatch.drills.stage import DaemonProcess, daemon_process, is_subscribed
 from pumpwatch.errors import EXIT_GOOD
+from pumpwatch.sim.process import Simulator, run_simulator
 from pumpwatch.store.server import read_runtime, running_address
 from pumpwatch.store.server_process import find_leftovers
 from pumpwatch.store.sql import Sql

@@ -14,13 +14,13 @@ import trio
 from pumpwatch import research
 from pumpwatch.clock import SystemClock
 from pumpwatch.config import Config, in_folder
-from pumpwatch.demo import Simulator
 from pumpwatch.drills.stage import GOES_ON, DaemonProcess, is_subscribed, stage
 from pumpwatch.drills.verbs import say
 from pumpwatch.listing.bundle import KEPT, TRADES
 from pumpwatch.moments import iso_ns
 from pumpwatch.past_journal import Journal
 from pumpwatch.past_listings import JOURNAL
+from pumpwatch.sim.process import Simulator
 from pumpwatch.tally import KEY
 from tests.system.venue_witness import subscribe_all
 

@@ -18,7 +18,6 @@ from pumpwatch import research
 from pumpwatch.capture.flight import FlightRecorder
 from pumpwatch.clock import SystemClock
 from pumpwatch.config import FEED_NAMES
-from pumpwatch.demo import Simulator
 from pumpwatch.drills.stage import daemon_process, is_subscribed
 from pumpwatch.errors import EXIT_GOOD
 from pumpwatch.listing.canonical import canonical_line
@@ -27,6 +26,7 @@ from pumpwatch.replay_frames import messages_as_recorded
 from pumpwatch.replay_verb import read_instruments, told
 from pumpwatch.research.bundles import Bundle
 from pumpwatch.research.replaying import in_receive_order
+from pumpwatch.sim.process import Simulator
 from tests.research.making import NS, Shape, make_bundle
 
 pytestmark = [pytest.mark.questdb, pytest.mark.slow]

@@ -14,11 +14,11 @@ import httpx
 import pytest
 import trio
 
-from pumpwatch.demo import run_simulator
 from pumpwatch.drills.stage import DaemonProcess, daemon_process, is_subscribed
 from pumpwatch.drills.verbs import say
 from pumpwatch.environment import read_runtime
 from pumpwatch.errors import EXIT_GOOD
+from pumpwatch.sim.process import run_simulator
 
 pytestmark = [pytest.mark.questdb, pytest.mark.slow, pytest.mark.drill]
 
