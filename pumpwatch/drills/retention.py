@@ -38,7 +38,8 @@ from pumpwatch.errors import DrillError
 from pumpwatch.moments import iso_ns
 from pumpwatch.sim.process import Simulator
 from pumpwatch.store.disk import Level, measure
-from pumpwatch.store.partitions import HOUR_NS, NS_PER_S
+from pumpwatch.store.partitions import DAY_NS, HOUR_NS, NS_PER_S
+from pumpwatch.store.retention import HASTE_NS_MIN
 
 WINDOW_S = 20
 SPOOL_MIB = 256  # the least that settings allow
@@ -49,6 +50,8 @@ FULL_S_MAX = 400.0  # until the spool has reached its limit
 FILLING_PER_S = 40_000  # rows until then: minutes of waiting prove nothing
 FULL_S = 5.0
 RECOVERY_S_MAX = 180.0
+STEP_S = 40.0  # a step that drops days, on a busy machine
+DRILL_S = 480.0  # all of it: days are counted back from today
 PURGED_S = 35.0  # then the server has removed the log of what it applied
 MIB = 1 << 20
 SETTINGS = """
@@ -82,6 +85,7 @@ SHORT = Plan(
 async def run(order: Order) -> Outcome:
     """All four levels, the last one ``count`` times; see the module."""
     outcome = Outcome()
+    await away_from(DAY_NS, DRILL_S, order)
     seed, plan = order.seed, SHORT if order.count == 1 else Plan()
     toml = SETTINGS.format(**plan._asdict(), spool_mib=SPOOL_MIB)
     async with stage_of(order, toml) as (simulator, daemon):
@@ -93,11 +97,14 @@ async def run(order: Order) -> Outcome:
             try:
                 await trio.run_process(["cp", "-a", "--sparse=always", f"{made}/.", str(disk)])
                 shutil.rmtree(made)
+                await away_from(HOUR_NS, HASTE_NS_MIN / NS_PER_S + STEP_S, order)
                 daemon.start()
                 await daemon.until(is_subscribed, "subscribed")
                 await act.by_age()
                 await act.nothing_to_do()
+                await away_from(HOUR_NS, HASTE_NS_MIN / NS_PER_S + STEP_S, order)
                 await act.for_the_disk()
+                await away_from(HOUR_NS, HASTE_NS_MIN / NS_PER_S + STEP_S, order)
                 await act.down_to_the_floor()
                 for _ in range(order.count):
                     await act.stopped()
@@ -107,6 +114,18 @@ async def run(order: Order) -> Outcome:
             finally:
                 daemon.end_hard()  # before its disk goes
     return outcome
+
+
+async def away_from(unit_ns: int, needed_s: float, order: Order) -> None:
+    """Wait for the next hour (or day) where less than ``needed_s`` are left until then.
+
+    Before an hour's end the last hour of a list stays for the next run (retention.ttl_hours), and
+    what these steps expect are whole days.
+    """
+    left_s = (unit_ns - SystemClock().wall_ns() % unit_ns) / NS_PER_S
+    if left_s < needed_s:
+        order.tell(f"{left_s:.0f} s until the next {'hour' if unit_ns == HOUR_NS else 'day'}")
+        await trio.sleep(left_s + 1)
 
 
 @contextmanager
