@@ -37,7 +37,7 @@ from pumpwatch.store.server import running_address
 from pumpwatch.store.sql import Sql
 
 CLIENTS = 100
-PAUSE_S = 5.0  # of each client between its questions, where others have the machine too
+PAUSE_S = 15.0  # of each client between its questions, where others have the machine too
 FOLLOW_S_MAX = 10.0  # from the fault to 503, and from its end to 200
 FILL_S_MAX = 30.0  # making the ballast takes seconds of it
 ALERT_S_MAX = 60.0

@@ -57,13 +57,14 @@ class StandingClock:
 
 
 class Client:
-    """One connection, and every text that came."""
+    """One connection, every text that came, and when."""
 
     def __init__(self, stage: Stage, feed: str, socket: WebSocketConnection) -> None:
         self.stage = stage
         self.feed = feed
         self.socket = socket
         self.texts: list[str] = []
+        self.came_s: list[float] = []
         self.closed = trio.Event()
 
     async def run(self) -> None:
@@ -73,6 +74,7 @@ class Client:
                 text = await self.socket.get_message()
                 assert isinstance(text, str)
                 self.texts.append(text)
+                self.came_s.append(trio.current_time())
         except ConnectionClosed:
             self.closed.set()
 
