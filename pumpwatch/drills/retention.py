@@ -50,7 +50,8 @@ FULL_S_MAX = 400.0  # until the spool has reached its limit
 FILLING_PER_S = 40_000  # rows until then: minutes of waiting prove nothing
 FULL_S = 5.0
 RECOVERY_S_MAX = 180.0
-STEP_S = 40.0  # a step that drops days, on a busy machine
+# A step that drops days, on a busy machine, and the time in which it would leave an hour.
+STEP_S = 40.0 + HASTE_NS_MIN / NS_PER_S
 DRILL_S = 480.0  # all of it: days are counted back from today
 PURGED_S = 35.0  # then the server has removed the log of what it applied
 MIB = 1 << 20
@@ -97,14 +98,14 @@ async def run(order: Order) -> Outcome:
             try:
                 await trio.run_process(["cp", "-a", "--sparse=always", f"{made}/.", str(disk)])
                 shutil.rmtree(made)
-                await away_from(HOUR_NS, HASTE_NS_MIN / NS_PER_S + STEP_S, order)
+                await away_from(HOUR_NS, STEP_S, order)
                 daemon.start()
                 await daemon.until(is_subscribed, "subscribed")
                 await act.by_age()
                 await act.nothing_to_do()
-                await away_from(HOUR_NS, HASTE_NS_MIN / NS_PER_S + STEP_S, order)
+                await away_from(HOUR_NS, STEP_S, order)
                 await act.for_the_disk()
-                await away_from(HOUR_NS, HASTE_NS_MIN / NS_PER_S + STEP_S, order)
+                await away_from(HOUR_NS, STEP_S, order)
                 await act.down_to_the_floor()
                 for _ in range(order.count):
                     await act.stopped()

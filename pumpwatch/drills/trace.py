@@ -2,8 +2,8 @@
 
 ``own`` is memory of the process alone (RssAnon): a database maps its tables' files, and what of
 them is resident is the page cache's, to be given back at any time. Its Java heap may grow up to its
--Xmx, which is a bound and no leak: what must be level is the memory beyond the heap. What Java has
-committed of it says little: a heap of 310 MiB had 228 resident, and touches the others in hours.
+-Xmx, which is a bound and no leak: what must be level is the memory beyond the heap. Of that
+what is resident counts, not what Java has committed: of 310 MiB 228 were resident in one run.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ STEADY_S = 60.0  # after a restart
 POINTS_SHOWN = 40
 PROCESSES = ("daemon", "database")
 MAPPING = re.compile(r"^([0-9a-f]+)-[0-9a-f]+ ")
-# Where Java puts a heap whose pointers it compresses (and their classes), and nobody else anything.
+# Java puts a heap whose pointers it compresses (below 32 GiB) and its classes there, and Linux what
+# is mapped without an address far above. A larger heap would count as grown memory.
 LOW_BYTES = 32 << 30
 
 
