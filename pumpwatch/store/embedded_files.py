@@ -32,6 +32,10 @@ JAR_PLACE = Path("org/questdb/questdb") / VERSION / JAR_NAME  # in any Maven rep
 JAVA_MAJOR_MIN = 17
 JAVA_TIMEOUT_S = 30
 HEAP_START_MIB = 256
+# What the server frees beyond Java's heap glibc keeps for later: filling one hole left 60 MiB of it
+# (docs/drills.md). From Java 22 on it is given back to the system so often.
+TRIM_EVERY_MS = 60_000
+TRIM_JAVA_MAJOR_MIN = 22
 PARQUET_ZSTD_LEVEL = 3
 # A worker without work asks its queues so often before it sleeps for 10 ms between two looks. As
 # the server has it (7,000 and 10,000) tens of ms of that follow each request and each question: two
@@ -151,6 +155,7 @@ def server_conf(config: Config, ports: Ports, passwords: tuple[str, str]) -> str
 def server_command(java: Java, jar: Path, root: Path, heap_mib: int) -> tuple[str, ...]:
     """The command line, as measured to work on Java 17 and 25."""
     newer = ("--sun-misc-unsafe-memory-access=allow", "--enable-native-access=io.questdb")
+    trims = java.major >= TRIM_JAVA_MAJOR_MIN
     return (
         str(java.path),
         "-DQuestDB-Runtime-66535",
@@ -162,6 +167,7 @@ def server_command(java: Java, jar: Path, root: Path, heap_mib: int) -> tuple[st
         f"-Xms{min(HEAP_START_MIB, heap_mib)}m",
         f"-Xmx{heap_mib}m",
         *(newer if java.major >= 24 else ()),
+        *((f"-XX:TrimNativeHeapInterval={TRIM_EVERY_MS}",) if trims else ()),
         "--add-exports",
         "java.base/jdk.internal.math=io.questdb",
         "-p",
