@@ -1,7 +1,8 @@
 """The environment (D-00): the database as our own command makes it, made again on the same data.
 
 Schema applied twice, a row that outlives the server, loopback only, every key of our server file in
-effect, default credentials and unknown settings refused. ``count`` is how often it is made again.
+effect, default credentials and unknown settings refused, memory that a question took given back to
+the system. ``count`` is how often it is made again.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from pumpwatch.config import Config, load_config
 from pumpwatch.drills.months import database_before
 from pumpwatch.drills.outcome import Order, Outcome
 from pumpwatch.drills.stage import EMBEDDED_TOML
+from pumpwatch.drills.trace import heap_mib_of, own_mib_of
 from pumpwatch.errors import EXIT_CONFIG
+from pumpwatch.store.embedded_files import TRIM_EVERY_MS, TRIM_OPTION
 from pumpwatch.store.schema import SCHEMA_VERSION
 from pumpwatch.store.server import ServerAddress, running_address
 from pumpwatch.store.server_process import PidFile
@@ -36,6 +39,9 @@ INSERT_SQL = (
 )
 ROWS_SQL = "SELECT count() FROM trades WHERE symbol = 'ENVUSDT'"
 VERSIONS_SQL = "SELECT count(), max(version) FROM schema_version"
+# Its groups take some 20 MiB beside Java's heap, in pieces that malloc keeps when they are freed.
+GREEDY_SQL = "SELECT count() FROM (SELECT x % 400000 k, count() FROM long_sequence(800000))"
+KEPT_MIB_MIN = 10.0  # less would be noise
 SECRET = "password"  # in a key: the server does not show its value
 
 
@@ -61,6 +67,9 @@ async def run(order: Order) -> Outcome:
             await sql.execute(INSERT_SQL.format(number=number))
             keys = await _check_parameters(outcome, sql, config)
             await _check_doors(outcome, running_address(config), config)
+            if number == order.count:
+                order.tell("a question that takes memory, and whether the server gives it back")
+                await _check_given_back(outcome, sql, config)
     outcome.expect(
         len(set(versions)) == 1 and versions[0][1] == SCHEMA_VERSION,
         f"the schema was applied again: {versions}",
@@ -132,6 +141,34 @@ async def _check_doors(outcome: Outcome, address: ServerAddress, config: Config)
             )
     is_refused = await trio.to_thread.run_sync(_is_refused, address)
     outcome.expect(is_refused, f"PGWire takes {DEFAULT[0]}/{DEFAULT[1]}")
+
+
+async def _check_given_back(outcome: Outcome, sql: Sql, config: Config) -> None:
+    """Twice the interval is long enough for half of it; not judged where Java cannot do it."""
+    known = PidFile.read(config.data_dir)
+    assert known is not None
+    if not any(TRIM_OPTION in word for word in psutil.Process(known.pid).cmdline()):
+        outcome.figures["memory_mib"] = "this Java gives no native memory back"
+        return
+
+    def beyond_heap_mib() -> float:
+        return own_mib_of(known.pid) - heap_mib_of(known.pid)
+
+    before_mib = kept_mib = 0.0
+    for _ in range(2):  # memory may just be given back between the question and the look
+        before_mib = beyond_heap_mib()
+        for _ in range(3):
+            await sql.query(GREEDY_SQL)
+        kept_mib = beyond_heap_mib() - before_mib
+        if kept_mib > KEPT_MIB_MIN:
+            break
+    left_mib, begun_s = kept_mib, trio.current_time()
+    outcome.expect(kept_mib > KEPT_MIB_MIN, f"the question left {kept_mib:.1f} MiB: no proof")
+    while left_mib > kept_mib / 2 and trio.current_time() - begun_s < 2 * TRIM_EVERY_MS / 1000:
+        await trio.sleep(1)
+        left_mib = beyond_heap_mib() - before_mib
+    outcome.expect(left_mib <= kept_mib / 2, f"{left_mib:.1f} of {kept_mib:.1f} MiB are kept")
+    outcome.figures["memory_mib"] = {"kept": round(kept_mib, 1), "left": round(left_mib, 1)}
 
 
 def _is_refused(address: ServerAddress) -> bool:

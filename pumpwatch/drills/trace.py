@@ -124,15 +124,20 @@ class MemoryTrace:
 def _point(name: str, pid: int, at_s: float) -> Point | None:
     try:
         process = psutil.Process(pid)
-        status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
-        own = next(line for line in status.splitlines() if line.startswith("RssAnon:"))
         return Point(
             at_s=round(at_s, 1), process=name, pid=pid,
-            rss_mib=process.memory_info().rss / MIB, own_mib=int(own.split()[1]) / 1024,
+            rss_mib=process.memory_info().rss / MIB, own_mib=own_mib_of(pid),
             descriptors=process.num_fds(), heap_mib=heap_mib_of(pid) if name == "database" else 0.0,
         )  # fmt: skip
     except (psutil.Error, OSError, StopIteration):
         return None
+
+
+def own_mib_of(pid: int) -> float:
+    """Memory of the process alone. Raises OSError or StopIteration where it is gone or a zombie."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    own = next(line for line in status.splitlines() if line.startswith("RssAnon:"))
+    return int(own.split()[1]) / 1024
 
 
 def heap_mib_of(pid: int) -> float:

@@ -32,9 +32,11 @@ JAR_PLACE = Path("org/questdb/questdb") / VERSION / JAR_NAME  # in any Maven rep
 JAVA_MAJOR_MIN = 17
 JAVA_TIMEOUT_S = 30
 HEAP_START_MIB = 256
-# What the server frees beyond Java's heap glibc keeps for later: filling one hole left 60 MiB of it
-# (docs/drills.md). From Java 22 on it is given back to the system so often.
-TRIM_EVERY_MS = 60_000
+# What the server frees beyond Java's heap glibc keeps for later, in up to eight arenas a core; of
+# most it keeps the top whatever is asked of it, so that filling one hole left 60 MiB for good. Of a
+# single arena all is given back, so often, by Java 22 and newer (docs/drills.md).
+ONE_ARENA = {"MALLOC_ARENA_MAX": "1"}
+TRIM_OPTION, TRIM_EVERY_MS = "-XX:TrimNativeHeapInterval", 60_000
 TRIM_JAVA_MAJOR_MIN = 22
 PARQUET_ZSTD_LEVEL = 3
 # A worker without work asks its queues so often before it sleeps for 10 ms between two looks. As
@@ -92,7 +94,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     @staticmethod
     def environment() -> dict[str, str]:
         """Our variables without those that would change the server, or that it must not see."""
-        return {
+        return ONE_ARENA | {
             name: value
             for name, value in os.environ.items()
             if not name.startswith(HIDDEN_VARIABLES)
@@ -167,7 +169,7 @@ def server_command(java: Java, jar: Path, root: Path, heap_mib: int) -> tuple[st
         f"-Xms{min(HEAP_START_MIB, heap_mib)}m",
         f"-Xmx{heap_mib}m",
         *(newer if java.major >= 24 else ()),
-        *((f"-XX:TrimNativeHeapInterval={TRIM_EVERY_MS}",) if trims else ()),
+        *((f"{TRIM_OPTION}={TRIM_EVERY_MS}",) if trims else ()),
         "--add-exports",
         "java.base/jdk.internal.math=io.questdb",
         "-p",

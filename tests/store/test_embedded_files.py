@@ -230,6 +230,7 @@ def test_the_command_line_follows_the_java(tmp_path: Path) -> None:
     new, old = plan(tmp_path, 25).command, plan(tmp_path, 17).command
     assert set(new) - set(old) == {
         "--sun-misc-unsafe-memory-access=allow", "--enable-native-access=io.questdb",
+        "-XX:TrimNativeHeapInterval=60000",
     }  # fmt: skip
     assert new[-2:] == ("-d", str(tmp_path / "questdb"))
     assert "-Xmx1024m" in new
@@ -246,6 +247,13 @@ def test_variables_that_would_open_the_server_do_not_reach_it(
     assert environment["LANG"] == "C.UTF-8"
     assert environment["PATH"] == os.environ["PATH"]
     assert not [name for name in environment if name.startswith(("QDB_", "PUMPWATCH_"))]
+
+
+def test_malloc_has_one_arena_unless_somebody_wants_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MALLOC_ARENA_MAX", raising=False)
+    assert Launch.environment()["MALLOC_ARENA_MAX"] == "1"
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "4")
+    assert Launch.environment()["MALLOC_ARENA_MAX"] == "4"
 
 
 # --- ports ----------------------------------------------------------------------------------------
