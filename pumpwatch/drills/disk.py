@@ -10,6 +10,7 @@ import os
 import random
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -111,23 +112,22 @@ def filled(place: Path, share: float) -> Iterator[None]:
     path = place / BALLAST
     try:
         with path.open("wb") as file:
-            size_bytes = int(usage.total * share) - usage.used
-            if size_bytes > 0:
-                os.posix_fallocate(file.fileno(), 0, size_bytes)
+            _fill(file.fileno(), place, int(usage.total * share) - usage.used)
         yield
     finally:
         path.unlink(missing_ok=True)
 
 
-def _fill(fd: int, place: Path) -> None:
+def _fill(fd: int, place: Path, most_bytes: int = sys.maxsize) -> None:
     """Take what is free in halves: what others take meanwhile is no fault of ours."""
-    size, step = 0, shutil.disk_usage(place).free
+    size, step = 0, min(shutil.disk_usage(place).free, most_bytes)
     while step >= PAGE_BYTES:
         try:
             os.posix_fallocate(fd, size, step)
             size += step
         except OSError:
             step //= 2
+        step = min(step, most_bytes - size)
 
 
 async def _until_alert(
