@@ -36,7 +36,7 @@ HEAP_START_MIB = 256
 # most it keeps the top whatever is asked of it, so that filling one hole left 60 MiB for good. Of a
 # single arena all is given back, so often, by Java 22 and newer (docs/drills.md).
 ONE_ARENA = {"MALLOC_ARENA_MAX": "1"}
-TRIM_EVERY_MS = 60_000
+TRIM_OPTION, TRIM_EVERY_MS = "-XX:TrimNativeHeapInterval", 60_000
 TRIM_JAVA_MAJOR_MIN = 22
 PARQUET_ZSTD_LEVEL = 3
 # A worker without work asks its queues so often before it sleeps for 10 ms between two looks. As
@@ -173,7 +173,7 @@ def server_command(java: Java, jar: Path, root: Path, heap_mib: int) -> tuple[st
         f"-Xms{min(HEAP_START_MIB, heap_mib)}m",
         f"-Xmx{heap_mib}m",
         *(newer if java.major >= 24 else ()),
-        *((f"-XX:TrimNativeHeapInterval={TRIM_EVERY_MS}",) if trims else ()),
+        *((f"{TRIM_OPTION}={TRIM_EVERY_MS}",) if trims else ()),
         "--add-exports",
         "java.base/jdk.internal.math=io.questdb",
         "-p",
