@@ -298,8 +298,10 @@ class _Act:
         to_ns = self.listing_ns + WINDOW_S * NS_PER_S
         step_ns = BURST_S * NS_PER_S // self.plan.rows_per_hour
         rows = to_ns // step_ns - (from_ns - 1) // step_ns
-        for table, count in (("event_trades", rows), ("listing_events", 1)):
-            ((kept,),) = await ask(self.daemon, f"SELECT count() FROM {table}")
+        # An hour around it where the listing's bundle was written before the day went.
+        inside = f" WHERE timestamp::long BETWEEN {from_ns} AND {to_ns}"
+        for table, where, count in (("event_trades", inside, rows), ("listing_events", "", 1)):
+            ((kept,),) = await ask(self.daemon, f"SELECT count() FROM {table}{where}")
             self.expect(kept == count, f"{step}: {table} has {kept} rows, not {count}")
         ((holes,),) = await ask(
             self.daemon, "SELECT count() FROM feed_gaps WHERE gap_id = %s", "old-1"
