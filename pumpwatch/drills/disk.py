@@ -2,6 +2,9 @@
 
 A full database volume suspends its tables or makes the server refuse; a full spool volume makes the
 daemon stop reading its sockets. Once there is room all rows must be there. Needs root, for mount.
+
+The server takes room ahead, so that a full volume may hurt nobody for a while: of the database an
+alert is due from the first row that it refused or did not apply, and the volume is full until then.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -20,6 +24,7 @@ import trio
 from pumpwatch.drills.outage import is_well
 from pumpwatch.drills.outcome import Order, Outcome
 from pumpwatch.drills.reckoning import pending, reckon
+from pumpwatch.drills.refused import ALERT_S_MAX, until_alert, watch_refusal
 from pumpwatch.drills.stage import DaemonProcess, external_stage, is_subscribed
 from pumpwatch.errors import DrillError
 
@@ -29,9 +34,7 @@ DATABASE_MIB = 3072
 SPOOL_MIB = 1536
 FULL_S = (3.0, 8.0)
 BETWEEN_S = (1.0, 3.0)
-ALERT_S_MAX = 5.0
 RECOVERY_S_MAX = 180.0
-WATCH_S = 0.1
 REST_S = 3.0  # as many rows as come in so long may be pending after the recovery
 PAGE_BYTES = 4096
 BALLAST = "ballast"
@@ -60,10 +63,14 @@ async def run(order: Order) -> Outcome:
                 name = list(volumes)[(order.seed + number) % len(volumes)]
                 await trio.sleep(rng.uniform(*BETWEEN_S))
                 known = len(daemon.log_file.read_bytes())
-                with ballast(volumes[name]):
-                    begun_s = trio.current_time()  # making it takes seconds
-                    end_s = begun_s + rng.uniform(*FULL_S)
-                    alert_s = await _until_alert(daemon, known, EVENTS[name], begun_s, end_s)
+                full_s = rng.uniform(*FULL_S)
+                async with watch_refusal(parts.proxy, parts.server.address) as refusal:
+                    with ballast(volumes[name]):
+                        if name == "spool":
+                            refusal.note()
+                        alert_s = await until_alert(
+                            partial(_has_told, daemon, known, EVENTS[name]), refusal, full_s
+                        )
                 outcome.expect(alert_s <= ALERT_S_MAX, f"{name}: alert after {alert_s:.1f} s")
                 alerts_s[name] = max(alerts_s[name], round(alert_s, 1))
                 await daemon.until(
@@ -130,17 +137,7 @@ def _fill(fd: int, place: Path, most_bytes: int = sys.maxsize) -> None:
         step = min(step, most_bytes - size)
 
 
-async def _until_alert(
-    daemon: DaemonProcess, known_bytes: int, events: tuple[str, ...], begun_s: float, end_s: float
-) -> float:
-    """Wait until ``end_s``; how long after ``begun_s`` the log first told of it, or all that time.
-
-    The log behind ``known_bytes``, and not the status: that lies on the volume that is full.
-    """
-    alert_s: float | None = None
-    while trio.current_time() < max(end_s, 0.0 if alert_s else begun_s + ALERT_S_MAX + 1):
-        text = daemon.log_file.read_bytes()[known_bytes:].decode("utf-8", "replace")
-        if alert_s is None and any(f'"{event}"' in text for event in events):
-            alert_s = trio.current_time() - begun_s
-        await trio.sleep(WATCH_S)
-    return trio.current_time() - begun_s if alert_s is None else alert_s
+def _has_told(daemon: DaemonProcess, known_bytes: int, events: tuple[str, ...]) -> bool:
+    """By the log behind ``known_bytes``, and not by the status: that lies on the full volume."""
+    text = daemon.log_file.read_bytes()[known_bytes:].decode("utf-8", "replace")
+    return any(f'"{event}"' in text for event in events)

@@ -48,6 +48,7 @@ class FaultProxy:
         self.poison_one_in = 0  # trades: every so many-th line is made one that is refused
         self.poisoned: set[tuple[str, str, str, int]] = set()
         self.on_stored: Callable[[bytes], None] | None = None  # gets the body of each 204
+        self.on_refused: Callable[[], None] | None = None  # the database stored no row of a request
         self.url = ""
         self._upstream = (parts.hostname, parts.port)
         self._changed = trio.Event()
@@ -62,7 +63,7 @@ class FaultProxy:
     async def serve(self, client: trio.SocketStream) -> None:
         """One connection of the daemon's, for as long as both sides want it."""
         try:
-            async with client, await trio.open_tcp_stream(*self._upstream) as upstream:
+            async with client, await self._connect() as upstream:
                 reader, back = _Reader(client), _Reader(upstream)
                 while (message := await reader.message()) is not None:
                     if not await self._pass_on(message, client, upstream, back):
@@ -97,12 +98,25 @@ class FaultProxy:
         await upstream.send_all(head)
         await self._send_body(upstream, body)
         answer = await back.message()
+        if is_write and not (answer and answer[0].startswith(STORED)):
+            self._refused()
         if answer is None or mode == CUT_AFTER_WRITE:
             return False
         if is_write and self.on_stored is not None and answer[0].startswith(STORED):
             self.on_stored(body)
         await client.send_all(b"".join(answer))
         return True
+
+    async def _connect(self) -> trio.SocketStream:
+        try:
+            return await trio.open_tcp_stream(*self._upstream)
+        except OSError:
+            self._refused()
+            raise
+
+    def _refused(self) -> None:
+        if self.on_refused is not None:
+            self.on_refused()
 
     async def _send_body(self, upstream: trio.SocketStream, body: bytes) -> None:
         sent = 0
