@@ -51,6 +51,7 @@ async def run(order: Order) -> Outcome:
     outcome = Outcome()
     rng = random.Random(order.seed)
     alerts_s = dict.fromkeys(EVENTS, 0.0)
+    refused_s = dict.fromkeys(EVENTS, 0.0)  # how long it took rows without any room
     rest = int(order.rate_per_s * REST_S)
     volumes = {"database": order.folder / "server", "spool": order.folder / "run" / "data"}
     with volume(volumes["database"], DATABASE_MIB), volume(volumes["spool"], SPOOL_MIB):
@@ -66,6 +67,7 @@ async def run(order: Order) -> Outcome:
                 full_s = rng.uniform(*FULL_S)
                 async with watch_refusal(parts.proxy, parts.server.address) as refusal:
                     with ballast(volumes[name]):
+                        full_at_s = trio.current_time()  # making it takes seconds
                         if name == "spool":
                             refusal.note()
                         alert_s = await until_alert(
@@ -73,6 +75,8 @@ async def run(order: Order) -> Outcome:
                         )
                 outcome.expect(alert_s <= ALERT_S_MAX, f"{name}: alert after {alert_s:.1f} s")
                 alerts_s[name] = max(alerts_s[name], round(alert_s, 1))
+                if refusal.first_s is not None:
+                    refused_s[name] = max(refused_s[name], round(refusal.first_s - full_at_s, 1))
                 await daemon.until(
                     lambda now, rest=rest: is_well(now) and pending(now) <= rest,  # type: ignore[misc]
                     f"well after a full {name} volume", RECOVERY_S_MAX,
@@ -82,6 +86,7 @@ async def run(order: Order) -> Outcome:
             outcome.figures = {
                 "full_disks": order.count, "tables_suspended": suspended,
                 "server_restarts": parts.server.restarts, "alert_s_max": alerts_s,
+                "refused_s_max": refused_s,
             }  # fmt: skip
     return outcome
 
