@@ -107,7 +107,7 @@ def volume(place: Path, size_mib: int) -> Iterator[None]:
 
 @contextmanager
 def ballast(place: Path) -> Iterator[None]:
-    """No byte is free at ``place`` while this lasts."""
+    """No byte is free at ``place`` when this begins; what others free meanwhile is free."""
     path = place / BALLAST
     try:
         with path.open("wb") as file:
