@@ -80,8 +80,8 @@ async def expect_rows(simulator: Simulator, journal: Journal, data_dir: Path) ->
         if not had.symbol:
             continue
         low_ns = had.reached_ns
-        # Of the newest instant the list may have been asked in between: two rows may share it.
         mine = kept.filter((pl.col("feed") == had.feed) & (pl.col("exchange_ns") >= low_ns))
+        # Two rows may share the newest instant, and the list may have been asked between them.
         theirs = truth.filter(
             (pl.col("feed") == had.feed) & (pl.col("exchange_ns") >= low_ns)
             & (pl.col("exchange_ns") < mine["exchange_ns"].max())
