@@ -15,16 +15,15 @@ import trio
 from pumpwatch.drills.outcome import Order, Outcome
 from pumpwatch.drills.proxy import FAULTS, PASS
 from pumpwatch.drills.reckoning import reckon
-from pumpwatch.drills.stage import DaemonProcess, ExternalStage, external_stage, is_subscribed
+from pumpwatch.drills.refused import ALERT_S_MAX, Refusal, until_alert
+from pumpwatch.drills.stage import ExternalStage, external_stage, is_subscribed
 
 STOPPED = "server stopped"
 KILLED = "server killed"
 KINDS = (*FAULTS, STOPPED, KILLED)
 OUTAGE_S = (2.0, 6.0)
 BETWEEN_S = (0.5, 2.0)
-ALERT_S_MAX = 5.0
 RECOVERY_S_MAX = 120.0
-WATCH_S = 0.1
 
 
 async def run(order: Order) -> Outcome:
@@ -63,26 +62,20 @@ async def _suffer(parts: ExternalStage, kind: str, outage_s: float) -> float:
         os.kill(pid, signal.SIGKILL)
     else:
         parts.proxy.set_mode(kind)
-    alert_s = await _until_alert(parts.daemon, outage_s)
+    refusal = Refusal()
+    refusal.note()  # nothing gets through from here on
+    alert_s = await until_alert(lambda: _is_ill(parts.daemon.status()), refusal, outage_s)
     if kind == STOPPED and pid is not None:
         os.kill(pid, signal.SIGCONT)
     parts.proxy.set_mode(PASS)
     return alert_s
 
 
-async def _until_alert(daemon: DaemonProcess, outage_s: float) -> float:
-    """Wait for the outage's end; when the status first told of it, or its whole length."""
-    begun_s = trio.current_time()
-    alert_s: float | None = None
-    while trio.current_time() < begun_s + max(outage_s, 0.0 if alert_s else ALERT_S_MAX + 1):
-        document = daemon.status()
-        if alert_s is None and document and not is_well(document):
-            alert_s = trio.current_time() - begun_s
-        await trio.sleep(WATCH_S)
-    return outage_s if alert_s is None else alert_s
-
-
 def is_well(document: dict[str, Any]) -> bool:
     """The database answers, and takes rows."""
     store = document["store"]
     return bool(store["database"] == "up" and store["writers"].get("trades") in ("idle", "sending"))
+
+
+def _is_ill(document: dict[str, Any]) -> bool:
+    return bool(document) and not is_well(document)

@@ -61,16 +61,20 @@ async def until_alert(has_told: Callable[[], bool], refusal: Refusal, full_s: fl
 
     Returns no earlier than after ``full_s``. Raises DrillError where no row was refused.
     """
-    begun_s = trio.current_time()
+    end_s = trio.current_time() + full_s
+    given_up_s = trio.current_time() + REFUSAL_S_MAX
     told_s: float | None = None
     while True:
         now_s, due_s = trio.current_time(), refusal.first_s
         if told_s is None and has_told():
             told_s = now_s
-        if told_s is not None and now_s >= begun_s + full_s:
-            return 0.0 if due_s is None else max(0.0, told_s - due_s)
-        if told_s is None and due_s is not None and now_s > due_s + ALERT_S_MAX + 1:
-            return now_s - due_s
-        if told_s is None and due_s is None and now_s > begun_s + REFUSAL_S_MAX:
-            raise DrillError(f"full for {REFUSAL_S_MAX:g} s, and no row was refused: more rows/s?")
+        if now_s >= end_s:
+            if told_s is not None:
+                return 0.0 if due_s is None else max(0.0, told_s - due_s)
+            if due_s is not None and now_s > due_s + ALERT_S_MAX + 1:
+                return now_s - due_s
+            if due_s is None and now_s > given_up_s:
+                raise DrillError(
+                    f"full for {REFUSAL_S_MAX:g} s, and no row was refused: more rows/s?"
+                )
         await trio.sleep(LOOK_S)

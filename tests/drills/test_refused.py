@@ -15,12 +15,19 @@ from pumpwatch.store.server import LOOPBACK
 from pumpwatch.store.sql import Sql
 
 REQUEST = b"POST /write HTTP/1.1\r\nContent-Length: 2\r\n\r\nab"
-FULL_S = 3.0
+FULL_S = 8.0  # longer than anybody waits for an alert
 
 
 @pytest.mark.parametrize(
     ("refused_s", "told_s", "alert_s"),
-    [(1.0, 1.5, 0.5), (20.0, 22.0, 2.0), (2.0, 1.0, 0.0), (None, 1.0, 0.0), (20.0, 80.0, None)],
+    [
+        (1.0, 1.5, 0.5),
+        (20.0, 22.0, 2.0),
+        (2.0, 1.0, 0.0),
+        (None, 1.0, 0.0),
+        (1.0, 80.0, None),
+        (20.0, 80.0, None),
+    ],
 )
 async def test_an_alert_is_due_from_the_first_refusal(
     refused_s: float | None, told_s: float, alert_s: float | None, autojump_clock: object
