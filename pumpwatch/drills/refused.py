@@ -14,8 +14,8 @@ from pumpwatch.store.sql import Sql
 
 LOOK_S = 0.1
 ALERT_S_MAX = 5.0
-# A database that takes rows for so long without any room shows nothing. Seen at 10,000 rows/s: 72 s;
-# with 16 MiB taken ahead a column of 16 bytes has room for a million rows, 262 s at 4,000 rows/s.
+# A database that takes rows for so long without any room shows nothing. 72 s were seen at 10,000
+# rows/s; with 16 MiB ahead a column of 16 bytes takes a million rows: 262 s at 4,000 rows/s.
 REFUSAL_S_MAX = 300.0
 SUSPENDED_SQL = "SELECT count() FROM wal_tables() WHERE name = 'trades' AND suspended"
 
